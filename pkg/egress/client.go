@@ -1,0 +1,212 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// A Client makes exchanges with one set of Settings. It is safe for concurrent use.
+type Client struct {
+	pool      *Pool
+	proxies   *proxies
+	broken    *Error // the settings cannot work
+	transport *http.Transport
+}
+
+// Request is one exchange to make. Header members that belong to the connection
+// (Connection, Accept-Encoding, Expect …) are dropped.
+type Request struct {
+	Method string // "" is GET
+	URL    string
+	Header http.Header
+	Body   []byte // nil: none
+}
+
+// Response is a whole answer; its status may be any but 1xx.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte // at most MaxBody bytes, decompressed
+}
+
+// Format prints nothing of the settings' credentials.
+func (c *Client) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "egress client") }
+
+// Format prints nothing of query, header and body, which may hold credentials.
+func (r Request) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "%s request", r.Method) }
+
+// Format prints nothing of header and body, which may hold tokens.
+func (r Response) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "status %d, %d bytes", r.Status, len(r.Body))
+}
+
+func newClient(p *Pool, s Settings) *Client {
+	c := &Client{pool: p}
+	c.proxies, c.broken = newProxies(s)
+	switch s.HTTPVersion {
+	case "", HTTP10, HTTP11, HTTP2:
+	default:
+		c.broken = &Error{Kind: BadRequest, reason: "no such HTTP version"}
+	}
+	d := &dialer{pool: p, proxies: c.proxies, tls: tlsConfig(p, s)}
+	c.transport = &http.Transport{
+		Proxy:                  c.proxies.ofPlain,
+		DialContext:            d.dial,
+		DialTLSContext:         d.dialTLS,
+		TLSClientConfig:        d.tls,
+		DisableKeepAlives:      !s.Keepalive || s.HTTPVersion == HTTP10,
+		ForceAttemptHTTP2:      s.HTTPVersion == HTTP2,
+		MaxIdleConns:           8 * p.opts.MaxCalls,
+		MaxIdleConnsPerHost:    p.opts.MaxCalls,
+		IdleConnTimeout:        time.Minute,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+	return c
+}
+
+func tlsConfig(p *Pool, s Settings) *tls.Config {
+	cfg := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            p.opts.RootCAs,
+		InsecureSkipVerify: !s.VerifyTLS, //nolint:gosec // the operator's own choice, ssl_verify: false
+		NextProtos:         []string{"http/1.1"},
+	}
+	if s.HTTPVersion == HTTP2 {
+		cfg.NextProtos = []string{"h2", "http/1.1"}
+	}
+	if s.VerifyTLS {
+		cfg.VerifyConnection = refuseWeakKeys
+	}
+	return cfg
+}
+
+// Do makes one exchange: no redirect is followed, no cookie kept. It ends with ctx, or
+// after a minute if ctx has no deadline. The error is an *Error.
+func (c *Client) Do(ctx context.Context, req Request) (*Response, error) {
+	u, err := parseURL(req.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	host := hostPort(u)
+	if c.broken != nil {
+		return nil, &Error{Kind: c.broken.Kind, Host: host, reason: c.broken.reason}
+	}
+	if !c.pool.begin() {
+		return nil, &Error{Kind: Canceled, Host: host, reason: "the process is ending"}
+	}
+	defer c.pool.running.Done()
+	ctx, cancel := c.pool.bounded(ctx, maxExchange)
+	defer cancel()
+
+	leave, err := c.pool.lines.enter(ctx, u.Scheme+"://"+host)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, &Error{Kind: Busy, Host: host, reason: "too many calls at once, no place in time", cause: err}
+	} else if err != nil {
+		return nil, &Error{Kind: Canceled, Host: host, reason: "given up by the caller", cause: err}
+	}
+	defer leave()
+
+	httpReq, err := c.build(ctx, u, req)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.exchange(httpReq, host)
+	var e *Error
+	if errors.As(err, &e) && e.Stale {
+		// The others kept since are likely as dead: the next try shall not meet them.
+		c.transport.CloseIdleConnections()
+	}
+	return resp, err
+}
+
+// build makes the request as it goes out.
+func (c *Client) build(ctx context.Context, u *url.URL, req Request) (*http.Request, error) {
+	var body io.Reader
+	if req.Body != nil {
+		body = bytes.NewReader(req.Body)
+	}
+	r, err := http.NewRequestWithContext(ctx, req.Method, u.String(), body)
+	if err != nil {
+		return nil, &Error{Kind: BadRequest, Host: hostPort(u), reason: "the request cannot be built", cause: err}
+	}
+	r.Header = ownHeader(req.Header, c.pool.opts.UserAgent)
+	for name, values := range r.Header {
+		ok := httpguts.ValidHeaderFieldName(name)
+		for _, v := range values {
+			ok = ok && httpguts.ValidHeaderFieldValue(v)
+		}
+		if !ok {
+			return nil, &Error{Kind: BadRequest, Host: hostPort(u), reason: "a header of the request cannot be sent"}
+		}
+	}
+	if proxy, auth := c.proxies.of(u); u.Scheme == "http" && proxy != nil && auth != "" {
+		r.Header.Set("Proxy-Authorization", auth)
+	}
+	return r, nil
+}
+
+// exchange sends r and reads the whole answer.
+func (c *Client) exchange(r *http.Request, host string) (*Response, error) {
+	var connected, reused, answered atomic.Bool
+	ctx := r.Context()
+	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(i httptrace.GotConnInfo) { connected.Store(true); reused.Store(i.Reused) },
+		GotFirstResponseByte: func() { answered.Store(true) },
+	}))
+	fail := func(err error) *Error {
+		return classify(host, err, ctx.Err(), phase{connected: connected.Load(), reused: reused.Load(), answered: answered.Load()})
+	}
+	resp, err := c.transport.RoundTrip(r)
+	if err != nil {
+		return nil, fail(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if proxy, _ := c.proxies.ofPlain(r); proxy != nil && resp.StatusCode == http.StatusProxyAuthRequired {
+		return nil, &Error{Kind: Proxy, Host: host, reason: "the proxy wants other credentials (407)"}
+	}
+	if resp.StatusCode < 200 {
+		// 101: the body would be the bare connection, which no ctx ends.
+		return nil, &Error{Kind: Malformed, Host: host, reason: "the answer switches protocols"}
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxBody+1))
+	switch {
+	case len(body) > MaxBody:
+		return nil, &Error{Kind: TooLarge, Host: host, reason: "the answer's body is above 1 MiB"}
+	case err != nil:
+		return nil, fail(err)
+	}
+	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body}, nil
+}
+
+// ownHeader is the caller's header without what is the connection's.
+func ownHeader(h http.Header, userAgent string) http.Header {
+	out := h.Clone()
+	if out == nil {
+		out = http.Header{}
+	}
+	for _, name := range connectionHeaders {
+		out.Del(name)
+	}
+	if out.Get("User-Agent") == "" {
+		out.Set("User-Agent", userAgent)
+	}
+	return out
+}
+
+// connectionHeaders would change how the exchange itself works: decompression, framing, a
+// protocol switch, the proxy's login.
+var connectionHeaders = []string{
+	"Accept-Encoding", "Connection", "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Authorization",
+	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
