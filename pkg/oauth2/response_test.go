@@ -1,0 +1,151 @@
+package oauth2
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+)
+
+var testTime = time.Date(2006, 1, 2, 15, 4, 5, 0, time.UTC)
+
+// verdict is the outcome of a response in the words of testdata.
+func verdict(resp *egress.Response) string {
+	t, err := parseTokenResponse(resp, testTime, strings.NewReplacer("canary-secret", redacted))
+	var no *Error
+	var bad *BadResponse
+	switch {
+	case errors.As(err, &no):
+		s := fmt.Sprintf("no %d %s|%s", no.Status, no.Code, no.Description)
+		if no.RetryAfter != 0 {
+			s += " retry " + no.RetryAfter.String()
+		}
+		return s
+	case errors.As(err, &bad):
+		return "bad " + bad.Reason
+	case err != nil:
+		return "unexpected " + err.Error()
+	}
+	s := "ok " + string(t.AccessToken)
+	if t.ExpiresIn.Known {
+		s += fmt.Sprintf(" %ds", t.ExpiresIn.Seconds)
+	}
+	return s
+}
+
+func TestAnswers(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) != 4 {
+		t.Fatalf("%v, %d files", err, len(files))
+	}
+	for _, file := range files {
+		ar, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i+1 < len(ar.Files); i += 2 {
+			answer, want := ar.Files[i], ar.Files[i+1]
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar")+"/"+answer.Name, func(t *testing.T) {
+				if want.Name != answer.Name+".want" {
+					t.Fatalf("%s is followed by %s", answer.Name, want.Name)
+				}
+				if got := verdict(parseAnswer(t, string(answer.Data))); got != strings.TrimSpace(string(want.Data)) {
+					t.Errorf("got  %s\nwant %s", got, want.Data)
+				}
+			})
+		}
+	}
+}
+
+func parseAnswer(t *testing.T, s string) *egress.Response {
+	t.Helper()
+	status, rest, _ := strings.Cut(s, "\n")
+	code, err := strconv.Atoi(status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, body, _ := strings.Cut("\n"+rest, "\n\n")
+	header, err := textproto.NewReader(bufio.NewReader(strings.NewReader(strings.TrimPrefix(head+"\n\n", "\n")))).ReadMIMEHeader()
+	if err != nil && len(header) > 0 {
+		t.Fatal(err)
+	}
+	return &egress.Response{Status: code, Header: http.Header(header), Body: []byte(body)}
+}
+
+func TestBounds(t *testing.T) {
+	answer := func(token string) *egress.Response {
+		return &egress.Response{Status: 200, Body: []byte(`{"token_type":"Bearer","access_token":"` + token + `"}`)}
+	}
+	if got := verdict(answer(strings.Repeat("a", maxToken))); !strings.HasPrefix(got, "ok a") {
+		t.Error(got)
+	}
+	if got := verdict(answer(strings.Repeat("a", maxToken+1))); got != "bad access_token is above 64 KiB" {
+		t.Error(got)
+	}
+	if got := verdict(answer("\xff")); got != "bad not UTF-8" {
+		t.Error(got)
+	}
+	long := &egress.Response{Status: 400, Body: []byte(`{"error":"` + strings.Repeat("e", 1000) + `","error_description":"` + strings.Repeat("é", 1000) + `"}`)}
+	_, err := parseTokenResponse(long, testTime, strings.NewReplacer())
+	var no *Error
+	if !errors.As(err, &no) || len(no.Code) != maxCode || len(no.Description) != maxDescription {
+		t.Errorf("%v", err)
+	}
+	deep := &egress.Response{Status: 200, Body: []byte(`{"a":` + strings.Repeat("[", 500_000) + strings.Repeat("]", 500_000) + `}`)}
+	if got := verdict(deep); got != "bad not JSON" {
+		t.Error(got)
+	}
+}
+
+// FuzzTokenResponse: what is accepted is safe for a header, bounded, and says Bearer; what
+// is refused says so in printable, bounded words.
+func FuzzTokenResponse(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.txtar")
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, a := range txtar.Parse(data).Files {
+			_, body, _ := strings.Cut(string(a.Data), "\n\n")
+			f.Add(200, body)
+			f.Add(400, body)
+		}
+	}
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		r, err := parseTokenResponse(&egress.Response{Status: status, Body: []byte(body)}, testTime, strings.NewReplacer())
+		if err != nil {
+			var no *Error
+			var bad *BadResponse
+			if !errors.As(err, &no) && !errors.As(err, &bad) {
+				t.Fatalf("untyped error %v", err)
+			}
+			if len(err.Error()) > 512 || strings.ContainsAny(err.Error(), "\r\n\x00\x1b") {
+				t.Fatalf("message %q", err)
+			}
+			return
+		}
+		if status != 200 || r.AccessToken == "" || !strings.EqualFold(r.TokenType, "bearer") {
+			t.Fatalf("accepted %d %q", status, body)
+		}
+		for _, token := range []Secret{r.AccessToken, r.RefreshToken, r.IDToken} {
+			if len(token) > maxToken || strings.ContainsFunc(string(token), func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+				t.Fatalf("token %q", string(token))
+			}
+		}
+		if l := r.ExpiresIn; l.Seconds < 0 || l.Duration() < 0 || l.Seconds > maxLifetime || (!l.Known && l.Seconds != 0) {
+			t.Fatalf("lifetime %+v", l)
+		}
+	})
+}

@@ -1,0 +1,384 @@
+package oauth2
+
+import (
+	"bufio"
+	"crypto/hmac"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const goodAnswer = `{"access_token":"at","token_type":"bearer","expires_in":60,"scope":"a b","refresh_token":"rt","id_token":"it"}`
+
+// endpoint is a token endpoint that records its last request.
+type endpoint struct {
+	url   string
+	calls atomic.Int32
+	form  url.Values
+	head  http.Header
+	body  string
+}
+
+func newEndpoint(t *testing.T) *endpoint {
+	t.Helper()
+	e := &endpoint{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.calls.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		e.body, e.head = string(body), r.Header
+		e.form, _ = url.ParseQuery(e.body)
+		w.Header().Set("X-Request-Id", "7")
+		_, _ = io.WriteString(w, goodAnswer)
+	}))
+	t.Cleanup(s.Close)
+	e.url = s.URL + "/token"
+	return e
+}
+
+func newClient(t *testing.T) *egress.Client {
+	t.Helper()
+	p := egress.NewPool(egress.Options{})
+	t.Cleanup(p.Close)
+	return p.Client(egress.Settings{VerifyTLS: true, Keepalive: true})
+}
+
+func grant() url.Values { return url.Values{"grant_type": {"client_credentials"}, "scope": {"a b&c"}} }
+
+func TestRequestToken(t *testing.T) {
+	e := newEndpoint(t)
+	form := grant()
+	r := TokenRequest{Endpoint: e.url, Auth: ClientAuth{Method: ClientSecretPost, ID: "i&d", Secret: "s=é+ %"}, Form: form,
+		Header: http.Header{"X-Extra": {"1"}, "Content-Type": {"text/plain"}}}
+	got, err := RequestToken(t.Context(), newClient(t), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &TokenResponse{AccessToken: "at", RefreshToken: "rt", IDToken: "it", TokenType: "bearer", Scope: "a b", ExpiresIn: Lifetime{true, 60},
+		Header: got.Header, Body: []byte(goodAnswer)}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if got.Header.Get("X-Request-Id") != "7" {
+		t.Error("the answer's header is lost")
+	}
+	wantForm := url.Values{"grant_type": {"client_credentials"}, "scope": {"a b&c"}, "client_id": {"i&d"}, "client_secret": {"s=é+ %"}}
+	if d := cmp.Diff(wantForm, e.form); d != "" {
+		t.Error(d)
+	}
+	if len(form) != 2 || len(r.Header) != 2 || r.Header.Get("Content-Type") != "text/plain" {
+		t.Error("the caller's form or header was changed")
+	}
+	for name, want := range map[string]string{"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded", "X-Extra": "1", "Authorization": ""} {
+		if got := e.head.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if e.head.Get("User-Agent") == "" || strings.HasPrefix(e.head.Get("User-Agent"), "Go-") {
+		t.Error("User-Agent")
+	}
+}
+
+// Row 31: the provider receives the exact bytes, whether a secret is given raw or encoded.
+func TestBasic(t *testing.T) {
+	tests := []struct{ id, secret, wantID, wantSecret string }{
+		{"service", "cf4c655a-0622-4ce6-a0de-d3353ef0b714", "service", "cf4c655a-0622-4ce6-a0de-d3353ef0b714"},
+		{"a:b", "c:d", "a:b", "c:d"},
+		{"i&d", "s=+ %/é", "i&d", "s=+ %/é"},
+		{"id", "100%", "id", "100%"},
+		{"id", "a%zz", "id", "a%zz"},
+		{"id", "a%2", "id", "a%2"},
+		{"id", "p%2Bq%3Dr", "id", "p+q=r"},       // encoded already
+		{"id", "p%2bq~._-*", "id", "p+q~._-*"},   // encoded already
+		{"id", "p%2Bq+r", "id", "p%2Bq+r"},       // a plus: not encoded
+		{"id", "p%2Bq/r", "id", "p%2Bq/r"},       // a reserved character: not encoded
+		{"urn:x%3A", "~-._", "urn:x%3A", "~-._"}, // likewise
+		{"\xff\xfe", "\x80", "\xff\xfe", "\x80"}, // bytes are bytes
+		{"日本", "пароль", "日本", "пароль"},
+		{`a\"<>b`, "'!()", `a\"<>b`, "'!()"},
+		{"id", strings.Repeat("%41", 3), "id", "AAA"}, //
+	}
+	e := newEndpoint(t)
+	c := newClient(t)
+	for _, tt := range tests {
+		_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Form: grant(), Auth: ClientAuth{Method: ClientSecretBasic, ID: tt.id, Secret: Secret(tt.secret)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(e.head.Get("Authorization"), "Basic "))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, secret, _ := strings.Cut(string(plain), ":")
+		id, err1 := url.QueryUnescape(id)
+		secret, err2 := url.QueryUnescape(secret)
+		if err1 != nil || err2 != nil || id != tt.wantID || secret != tt.wantSecret {
+			t.Errorf("%q %q arrived as %q %q", tt.id, tt.secret, id, secret)
+		}
+		if e.form.Has("client_secret") || e.form.Has("client_id") {
+			t.Error("credentials in the body too")
+		}
+	}
+}
+
+func TestForwardedAuthorization(t *testing.T) {
+	e := newEndpoint(t)
+	c := newClient(t)
+	for _, v := range []Secret{"Basic c2VydmljZTpj", "basic  id:secret", "Basic \xe9"} {
+		_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Form: grant(), Auth: ClientAuth{Method: ClientSecretBasic, Authorization: v},
+			Header: http.Header{"Authorization": {"another"}}})
+		if err != nil || len(e.head["Authorization"]) != 1 || e.head.Get("Authorization") != string(v) {
+			t.Errorf("%v: sent %q", err, e.head["Authorization"])
+		}
+	}
+}
+
+// Row 32: nothing goes out.
+func TestUnusableCredentials(t *testing.T) {
+	e := newEndpoint(t)
+	c := newClient(t)
+	for _, a := range []ClientAuth{
+		{Method: ClientSecretBasic, ID: "id"},
+		{Method: ClientSecretPost, ID: "id"},
+		{Method: ClientSecretJWT, ID: "id"},
+		{Method: ClientSecretBasic, Secret: "canary"},
+		{Method: None},
+		{Method: ClientSecretBasic, ID: "a\r\nb", Secret: "canary"},
+		{Method: ClientSecretPost, ID: "id", Secret: "canary\n"},
+		{Method: ClientSecretPost, ID: "id\x7f", Secret: "canary"},
+		{Method: ClientSecretBasic, Authorization: "Basic canary\r\nX: y"},
+	} {
+		_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Auth: a, Form: grant()})
+		if !errors.Is(err, ErrCredentials) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%+v: %v", a, err)
+		}
+	}
+	for _, m := range []AuthMethod{PrivateKeyJWT, TLSClientAuth, SelfSignedTLSClientAuth, "", "new"} {
+		_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Auth: ClientAuth{Method: m, ID: "id", Secret: "canary"}, Form: grant()})
+		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "not available") {
+			t.Errorf("%s: %v", m, err)
+		}
+	}
+	_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Auth: ClientAuth{Method: ClientSecretJWT, ID: "id", Secret: "canary", Alg: "RS256"}, Form: grant()})
+	if !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
+	}
+	if n := e.calls.Load(); n != 0 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+func TestClientSecretJWT(t *testing.T) {
+	for alg, size := range map[string]int{"": 32, "HS256": 32, "HS384": 48, "HS512": 64} {
+		a := ClientAuth{Method: ClientSecretJWT, ID: "id", Secret: "secret", Alg: alg}
+		jwt, err := a.assertion("https://idp.test/token", testTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(jwt, ".")
+		var header map[string]string
+		var claims map[string]any
+		decode(t, parts[0], &header)
+		decode(t, parts[1], &claims)
+		if header["typ"] != "JWT" || (alg != "" && header["alg"] != alg) || (alg == "" && header["alg"] != "HS256") {
+			t.Errorf("header %v", header)
+		}
+		jti, _ := claims["jti"].(string)
+		if len(jti) < 26 {
+			t.Errorf("jti %q", jti)
+		}
+		delete(claims, "jti")
+		now := float64(testTime.Unix())
+		want := map[string]any{"iss": "id", "sub": "id", "aud": "https://idp.test/token", "iat": now, "exp": now + 60}
+		if d := cmp.Diff(want, claims); d != "" {
+			t.Error(d)
+		}
+		mac := hmac.New(macs[header["alg"]], []byte("secret"))
+		mac.Write([]byte(parts[0] + "." + parts[1]))
+		sig, err := base64.RawURLEncoding.DecodeString(parts[2])
+		if err != nil || len(sig) != size || !hmac.Equal(sig, mac.Sum(nil)) {
+			t.Errorf("%s: signature", alg)
+		}
+	}
+	e := newEndpoint(t)
+	c := newClient(t)
+	seen := map[string]bool{}
+	for range 2 {
+		if _, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Form: grant(), Auth: ClientAuth{Method: ClientSecretJWT, ID: "id", Secret: "secret"}}); err != nil {
+			t.Fatal(err)
+		}
+		jwt := e.form.Get("client_assertion")
+		var claims struct{ Aud string }
+		decode(t, strings.Split(jwt, ".")[1], &claims)
+		if seen[jwt] || claims.Aud != e.url || e.form.Get("client_assertion_type") != assertionType || e.form.Has("client_secret") {
+			t.Errorf("form %v", e.form)
+		}
+		seen[jwt] = true
+	}
+}
+
+func decode(t *testing.T, segment string, to any) {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A request that met a connection closed beforehand is repeated once, with an assertion of
+// its own; one that may spend something is not.
+func TestStaleConnection(t *testing.T) {
+	for _, tt := range []struct {
+		grant string
+		want  int32
+		ok    bool
+	}{{"client_credentials", 3, true}, {"refresh_token", 2, false}} {
+		t.Run(tt.grant, func(t *testing.T) {
+			var requests atomic.Int32
+			assertions := make(chan string, 8)
+			addr := serveRaw(t, func(c net.Conn) {
+				br := bufio.NewReader(c)
+				for n := 0; ; n++ {
+					r, err := http.ReadRequest(br)
+					if err != nil {
+						return
+					}
+					_ = r.ParseForm()
+					assertions <- r.Form.Get("client_assertion")
+					requests.Add(1)
+					if n == 1 {
+						return
+					}
+					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(goodAnswer), goodAnswer)
+				}
+			})
+			c := newClient(t)
+			r := TokenRequest{Endpoint: "http://" + addr, Form: url.Values{"grant_type": {tt.grant}}, Auth: ClientAuth{Method: ClientSecretJWT, ID: "id", Secret: "secret"}}
+			if _, err := RequestToken(t.Context(), c, r); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := RequestToken(t.Context(), c, r); (err == nil) != tt.ok {
+				t.Fatal(err)
+			}
+			if got := requests.Load(); got != tt.want {
+				t.Errorf("%d requests, want %d", got, tt.want)
+			}
+			seen := map[string]bool{}
+			for range tt.want {
+				a := <-assertions
+				if seen[a] {
+					t.Error("an assertion was sent twice")
+				}
+				seen[a] = true
+			}
+		})
+	}
+}
+
+func serveRaw(t *testing.T, f func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	conns := make(chan struct{}, 64)
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns <- struct{}{}
+			go func() { defer func() { c.Close(); <-conns }(); f(c) }()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+func TestNoAnswer(t *testing.T) {
+	_, err := RequestToken(t.Context(), newClient(t), TokenRequest{Endpoint: "http://127.0.0.1:1/?canary", Form: grant(), Auth: ClientAuth{Method: ClientSecretPost, ID: "id", Secret: "canary"}})
+	if !errors.Is(err, egress.Unreachable) || strings.Contains(err.Error(), "canary") {
+		t.Error(err)
+	}
+}
+
+func TestErrorsDoNotRepeatSecrets(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		_, password, _ := r.BasicAuth()
+		w.WriteHeader(http.StatusUnauthorized)
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_client",
+			"error_description": strings.Repeat("x", 240) + r.Header.Get("Authorization") + password + r.Form.Get("client_secret")})
+	}))
+	defer s.Close()
+	for _, a := range []ClientAuth{
+		{Method: ClientSecretPost, ID: "id", Secret: "canary-canary-canary"},
+		{Method: ClientSecretBasic, Authorization: "Basic aWQ6Y2FuYXJ5LWNhbmFyeS1jYW5hcnk="},
+	} {
+		_, err := RequestToken(t.Context(), newClient(t), TokenRequest{Endpoint: s.URL, Form: grant(), Auth: a})
+		var no *Error
+		if !errors.As(err, &no) || no.Status != 401 || no.Code != "invalid_client" || strings.Contains(err.Error(), "can") || strings.Contains(err.Error(), "aWQ6") {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	const canary = "canary"
+	values := []any{
+		Secret(canary), []Secret{canary}, map[string]Secret{"a": canary}, new(Secret(canary)),
+		ClientAuth{Secret: canary, Authorization: canary}, &ClientAuth{Secret: canary},
+		TokenRequest{Auth: ClientAuth{Secret: canary}, Form: url.Values{"a": {canary}}, Header: http.Header{"A": {canary}}},
+		TokenResponse{AccessToken: canary, Body: []byte(canary), Header: http.Header{"A": {canary}}}, &TokenResponse{Body: []byte(canary)},
+	}
+	for _, v := range values {
+		for _, f := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
+			if out := fmt.Sprintf(f, v); strings.Contains(out, canary) || strings.Contains(strings.ToLower(out), "63616e617279") || strings.Contains(out, "99 97 110") {
+				t.Errorf("%s of %T prints %s", f, v, out)
+			}
+		}
+		var log strings.Builder
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", v)
+		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "v", v)
+		if strings.Contains(log.String(), canary) {
+			t.Errorf("the log of %T has %s", v, log.String())
+		}
+	}
+	if fmt.Sprintf("%v%q", Secret(""), Secret("")) != `""` {
+		t.Error("an empty secret shall be told from a set one")
+	}
+	var s struct{ A Secret }
+	if err := json.Unmarshal([]byte(`{"A":"x"}`), &s); err != nil || string(s.A) != "x" {
+		t.Error(err)
+	}
+}
+
+func TestNeedsOnlySecret(t *testing.T) {
+	for m, want := range map[AuthMethod]bool{ClientSecretBasic: true, ClientSecretPost: true, ClientSecretJWT: true, PrivateKeyJWT: false, None: false, TLSClientAuth: false} {
+		if m.NeedsOnlySecret() != want {
+			t.Error(m)
+		}
+	}
+}
