@@ -1,0 +1,232 @@
+package oidc
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+)
+
+func TestDocumentURL(t *testing.T) {
+	for _, tt := range []struct{ issuer, url, id string }{
+		{"https://idp.test", "https://idp.test/.well-known/openid-configuration", "https://idp.test"},
+		{"https://idp.test/", "https://idp.test/.well-known/openid-configuration", "https://idp.test"},
+		{"http://idp.test:8080/auth/realms/master", "http://idp.test:8080/auth/realms/master/.well-known/openid-configuration", "http://idp.test:8080/auth/realms/master"},
+		{"https://idp.test/a/.well-known/openid-configuration", "https://idp.test/a/.well-known/openid-configuration", ""},
+		{"https://idp.test/.well-known/openid-configuration?p=policy", "https://idp.test/.well-known/openid-configuration?p=policy", ""},
+		{"https://idp.test/.well-known/oauth-authorization-server", "https://idp.test/.well-known/oauth-authorization-server", ""},
+		{"https://idp.test/.well-known/oauth-authorization-server/tenant", "https://idp.test/.well-known/oauth-authorization-server/tenant", ""},
+	} {
+		d, err := newDiscovery(tt.issuer)
+		if err != nil || d.url.String() != tt.url || d.issuer != tt.id {
+			t.Errorf("%s: %v %v %q", tt.issuer, err, d.url, d.issuer)
+		}
+	}
+	for issuer, kind := range map[string]egress.Kind{
+		"": egress.RefusedURL, "idp.test": egress.RefusedURL, "file:///etc/passwd": egress.RefusedURL, "gopher://idp.test": egress.RefusedURL,
+		"https://u:canary@idp.test": egress.RefusedURL, "https://idp.test?a=canary": egress.RefusedURL, "https://idp.test#f": egress.RefusedURL,
+		"http://169.254.169.254/": egress.RefusedAddress,
+	} {
+		if _, err := newDiscovery(issuer); !errors.Is(err, kind) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%q: %v", issuer, err)
+		}
+	}
+}
+
+// Rows 57 and 58.
+func TestParseMetadata(t *testing.T) {
+	const ok = `"issuer":"https://idp.test"`
+	tests := []struct {
+		name, issuer, doc string
+		want              string // "ok" or the Fault's Kind
+	}{
+		{"smallest", "https://idp.test", `{` + ok + `}`, "ok"},
+		{"document has the slash", "https://idp.test", `{"issuer":"https://idp.test/"}`, "ok"},
+		{"configuration has the slash", "https://idp.test/", `{` + ok + `}`, "ok"},
+		{"two slashes", "https://idp.test", `{"issuer":"https://idp.test//"}`, "discovery_mismatch"},
+		{"other issuer", "https://idp.test", `{"issuer":"https://idp.test.evil"}`, "discovery_mismatch"},
+		{"other case", "https://idp.test", `{"issuer":"https://IDP.test"}`, "discovery_mismatch"},
+		{"prefix", "https://idp.test", `{"issuer":"https://idp.tes"}`, "discovery_mismatch"},
+		{"any issuer by URL", "https://idp.test/.well-known/openid-configuration", `{"issuer":"https://other.test/{tenant}"}`, "ok"},
+		{"no issuer by URL", "https://idp.test/.well-known/openid-configuration", `{}`, "discovery_mismatch"},
+		{"no issuer", "https://idp.test", `{}`, "discovery_mismatch"},
+		{"issuer null", "https://idp.test", `{"issuer":null}`, "discovery_mismatch"},
+		{"issuer list", "https://idp.test", `{"issuer":["https://idp.test"]}`, "idp_bad_discovery"},
+		{"issuer twice", "https://idp.test", `{` + ok + `,` + ok + `}`, "idp_bad_discovery"},
+		{"case variant", "https://idp.test", `{"Issuer":"https://idp.test"}`, "discovery_mismatch"},
+		{"HTML", "https://idp.test", `<html>`, "idp_bad_discovery"},
+		{"list", "https://idp.test", `[]`, "idp_bad_discovery"},
+		{"something behind", "https://idp.test", `{` + ok + `}x`, "idp_bad_discovery"},
+		{"alg none beside others", "https://idp.test", `{` + ok + `,"id_token_signing_alg_values_supported":["none","RS256"]}`, "ok"},
+		{"alg only none", "https://idp.test", `{` + ok + `,"id_token_signing_alg_values_supported":["none"]}`, "idp_bad_discovery"},
+		{"alg no list", "https://idp.test", `{` + ok + `,"id_token_signing_alg_values_supported":"RS256"}`, "idp_bad_discovery"},
+		{"endpoint number", "https://idp.test", `{` + ok + `,"token_endpoint":1}`, "idp_bad_discovery"},
+		{"endpoint null", "https://idp.test", `{` + ok + `,"token_endpoint":null}`, "ok"},
+		{"other host", "https://idp.test", `{` + ok + `,"token_endpoint":"https://oauth2.idp.test/token"}`, "ok"},
+		{"private address", "https://idp.test", `{` + ok + `,"jwks_uri":"https://10.0.0.1/jwks"}`, "ok"},
+		{"http", "https://idp.test", `{` + ok + `,"jwks_uri":"http://idp.test/jwks"}`, "idp_refused_url"},
+		{"http from http", "http://idp.test", `{"issuer":"http://idp.test","jwks_uri":"http://idp.test/jwks"}`, "ok"},
+		{"file", "http://idp.test", `{"issuer":"http://idp.test","jwks_uri":"file:///etc/passwd"}`, "idp_refused_url"},
+		{"gopher", "https://idp.test", `{` + ok + `,"token_endpoint":"gopher://idp.test/"}`, "idp_refused_url"},
+		{"user", "https://idp.test", `{` + ok + `,"token_endpoint":"https://a:b@idp.test/"}`, "idp_refused_url"},
+		{"relative", "https://idp.test", `{` + ok + `,"token_endpoint":"/token"}`, "idp_refused_url"},
+		{"metadata service", "http://idp.test", `{"issuer":"http://idp.test","token_endpoint":"http://169.254.169.254/latest"}`, "idp_refused_address"},
+		{"alias http", "https://idp.test", `{` + ok + `,"mtls_endpoint_aliases":{"token_endpoint":"http://idp.test/"}}`, "idp_refused_url"},
+		{"alias no object", "https://idp.test", `{` + ok + `,"mtls_endpoint_aliases":[]}`, "idp_bad_discovery"},
+		{"alias", "https://idp.test", `{` + ok + `,"mtls_endpoint_aliases":{"token_endpoint":"https://m.idp.test/"}}`, "ok"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d, err := newDiscovery(tt.issuer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = d.parseMetadata([]byte(tt.doc))
+			want(t, tt.doc, outcome(t, err), tt.want)
+		})
+	}
+}
+
+func TestMetadataMembers(t *testing.T) {
+	const doc = `{"issuer":"https://i.test","authorization_endpoint":"https://i.test/a","token_endpoint":"https://i.test/t","introspection_endpoint":"https://i.test/i",
+		"userinfo_endpoint":"https://i.test/u","revocation_endpoint":"https://i.test/r","end_session_endpoint":"https://i.test/e",
+		"pushed_authorization_request_endpoint":"https://i.test/p","jwks_uri":"https://i.test/j","token_endpoint_auth_methods_supported":["client_secret_basic"],
+		"id_token_signing_alg_values_supported":["RS256"],"code_challenge_methods_supported":["S256"],"grant_types_supported":["client_credentials"],
+		"response_types_supported":["code"],"scopes_supported":["openid"],"mtls_endpoint_aliases":{"token_endpoint":"https://m.test/t"},
+		"require_pushed_authorization_requests":true,"claims_supported":null,"other":{"a":[1]}}`
+	d, err := newDiscovery("https://i.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.parseMetadata([]byte(doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Metadata{Issuer: "https://i.test", AuthorizationEndpoint: "https://i.test/a", TokenEndpoint: "https://i.test/t", IntrospectionEndpoint: "https://i.test/i",
+		UserinfoEndpoint: "https://i.test/u", RevocationEndpoint: "https://i.test/r", EndSessionEndpoint: "https://i.test/e",
+		PushedAuthorizationRequestEndpoint: "https://i.test/p", JWKSURI: "https://i.test/j", TokenEndpointAuthMethods: []string{"client_secret_basic"},
+		IDTokenSigningAlgs: []string{"RS256"}, CodeChallengeMethods: []string{"S256"}, GrantTypes: []string{"client_credentials"}, ResponseTypes: []string{"code"},
+		ScopesSupported: []string{"openid"}, MTLSEndpointAliases: map[string]string{"token_endpoint": "https://m.test/t"}, RequirePushedAuthRequests: true, Raw: []byte(doc)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What the document's fetch meets: each is a Fault, and the good document comes after it.
+func TestDiscoveryFaults(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer http.HandlerFunc
+		want   egress.Kind
+	}{
+		"404":      {answer(404, ""), BadStatus},
+		"500":      {answer(500, `{}`), BadStatus},
+		"204":      {answer(204, ""), BadStatus},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/jwks", http.StatusFound) }, BadStatus},
+		"5 MiB":    {answer(200, strings.Repeat(" ", 5<<20)), egress.TooLarge},
+		"HTML":     {answer(200, "<html>"), BadDiscovery},
+		"other":    {answer(200, `{"issuer":"https://other.test"}`), DiscoveryMismatch},
+		"cut":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, egress.Unreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.idp.serveDocument(tt.answer)
+			p := f.provider()
+			_, err := p.Metadata(t.Context())
+			var fault *Fault
+			if !errors.As(err, &fault) || !errors.Is(err, tt.want) || fault.RetryAfter <= 0 {
+				t.Fatalf("%v, want %s", err, tt.want)
+			}
+			want(t, "no keys without it", f.idp.fetches.Load(), 0)
+			f.idp.serveDocument(answer(200, f.idp.metadata("/jwks")))
+			f.add(retryAfterFailure)
+			want(t, "after it", verdictOf(t, p, f.token("a")), "ok")
+		})
+	}
+}
+
+func TestDiscoveryHeaders(t *testing.T) {
+	f := newFixture(t)
+	var seen http.Header
+	f.idp.serveDocument(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header.Clone()
+		answer(200, f.idp.metadata("/jwks"))(w, r)
+	})
+	f.idp.serveKeys(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Api-Key") != "" {
+			t.Error("the document's header went to the keys")
+		}
+		answer(200, keySetOf("a"))(w, r)
+	})
+	cfg := f.config()
+	cfg.DiscoveryHeaders = http.Header{"X-Api-Key": {"k"}}
+	want(t, "verdict", verdictOf(t, f.registry.Provider(cfg), f.token("a")), "ok")
+	want(t, "header", seen.Get("X-Api-Key"), "k")
+	want(t, "accept", seen.Get("Accept"), "application/json")
+}
+
+func TestNoJWKSURI(t *testing.T) {
+	f := newFixture(t)
+	f.idp.serveDocument(answer(200, `{"issuer":"`+f.idp.URL+`"}`))
+	want(t, "verdict", verdictOf(t, f.provider(), f.token("a")), string(BadDiscovery))
+}
+
+func TestUnusableIssuer(t *testing.T) {
+	f := newFixture(t)
+	cfg := f.config()
+	cfg.Issuer = "file:///etc/passwd"
+	p := f.registry.Provider(cfg)
+	_, err := p.Metadata(t.Context())
+	want(t, "metadata", outcome(t, err), string(egress.RefusedURL))
+	want(t, "verify", verdictOf(t, p, f.token("a")), string(egress.RefusedURL))
+	_, err = p.Verify(t.Context(), f.token("a"), Policy{Issuers: []string{f.idp.URL}})
+	want(t, "verify with issuers", outcome(t, err), string(egress.RefusedURL))
+	cfg.ExtraJWKSURIs = []string{f.idp.URL + "/jwks"}
+	p = f.registry.Provider(cfg)
+	_, err = p.Verify(t.Context(), f.token("a"), Policy{Issuers: []string{f.idp.URL}})
+	want(t, "an extra source serves all the same", outcome(t, err), "ok")
+	_, err = p.Verify(t.Context(), f.token("x"), Policy{Issuers: []string{f.idp.URL}})
+	want(t, "unknown kid", outcome(t, err), string(egress.RefusedURL))
+}
+
+// FuzzDiscovery: what is accepted is the issuer's own, and leads nowhere that CheckURL
+// refuses; encoding/json reads the same in it; what is refused is a Fault in safe words.
+func FuzzDiscovery(f *testing.F) {
+	f.Add("https://idp.test", `{"issuer":"https://idp.test","jwks_uri":"https://idp.test/jwks","mtls_endpoint_aliases":{"a":"https://b.test"}}`)
+	f.Add("http://idp.test/", `{"issuer":"http://idp.test","token_endpoint":"http://169.254.169.254/"}`)
+	f.Add("https://idp.test/.well-known/openid-configuration", `{"issuer":"x","id_token_signing_alg_values_supported":["none"]}`)
+	f.Add("https://idp.test", `{"issuer":["https://idp.test"],"issuer":null}`)
+	f.Fuzz(func(t *testing.T, issuer, doc string) {
+		d, err := newDiscovery(issuer)
+		if err != nil {
+			return
+		}
+		m, err := d.parseMetadata([]byte(doc))
+		if err != nil {
+			var fault *Fault
+			if !errors.As(err, &fault) || strings.ContainsAny(err.Error(), "\r\n\x00\x1b") {
+				t.Fatalf("%#v", err)
+			}
+			return
+		}
+		if d.issuer != "" && strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
+			t.Fatalf("%q is taken for %q", m.Issuer, issuer)
+		}
+		for name, endpoint := range m.endpoints() {
+			if *endpoint == "" {
+				continue
+			}
+			if err := egress.CheckURL(*endpoint, d.url); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		var other map[string]any
+		if err := json.Unmarshal([]byte(doc), &other); err != nil || other["issuer"] != m.Issuer {
+			t.Fatalf("encoding/json: %v %v", err, other["issuer"])
+		}
+	})
+}
