@@ -1,0 +1,111 @@
+package authn
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
+	"github.com/kong-openid-connect/openid-connect/plugin/kong"
+)
+
+// assertionType is RFC 7523 §2.2's value of client_assertion_type.
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// basicCredential reads HTTP Basic credentials. Another scheme is not ours; a
+// Basic header that cannot be read is refused without a call.
+func basicCredential(r *kong.Request) (*Credential, error) {
+	values := r.Header("authorization")
+	switch len(values) {
+	case 0:
+		return nil, nil
+	case 1:
+	default:
+		return nil, ambiguous("two Authorization headers")
+	}
+	scheme, encoded, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return nil, nil
+	}
+	id, secret, ok := parseBasic(strings.Trim(encoded, " "))
+	if !ok {
+		return nil, malformed("the Authorization header holds no Basic credentials")
+	}
+	return &Credential{
+		Place: Header, ID: id, Secret: oauth2.Secret(secret),
+		// Well-formed credentials go on byte for byte; this only mends the padding and
+		// credentials that came un-encoded.
+		Authorization: oauth2.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))),
+	}, nil
+}
+
+// parseBasic decodes the credentials of RFC 7617, and "id:secret" un-encoded: a
+// colon is outside the base64 alphabet, so the two cannot be taken for each other.
+// Missing padding is forgiven; control characters are not, nor an empty part.
+func parseBasic(encoded string) (id, secret string, ok bool) {
+	plain := encoded
+	if !strings.Contains(encoded, ":") {
+		unpadded := strings.TrimRight(encoded, "=")
+		if len(encoded)-len(unpadded) > 2 || strings.ContainsAny(unpadded, "\r\n") {
+			return "", "", false
+		}
+		decoded, err := base64.RawStdEncoding.DecodeString(unpadded)
+		if err != nil {
+			return "", "", false
+		}
+		plain = string(decoded)
+	}
+	id, secret, _ = strings.Cut(plain, ":")
+	return id, secret, presentable(id) && presentable(secret)
+}
+
+// paramCredential reads client_id with client_secret, or with an RFC 7523 client
+// assertion, from the query or the body.
+func paramCredential(place Place, params *kong.Params) (*Credential, error) {
+	c := &Credential{Place: place, Params: params}
+	var secret, assertion, kind string
+	for name, value := range map[string]*string{
+		"client_id": &c.ID, "client_secret": &secret, "client_assertion": &assertion, "client_assertion_type": &kind,
+	} {
+		values := params.Values(name)
+		if len(values) > 1 {
+			return nil, ambiguous("the " + string(place) + " holds " + name + " twice")
+		}
+		if len(values) == 1 {
+			*value = values[0]
+		}
+	}
+	switch {
+	case assertion != "" && kind == assertionType:
+		if !presentable(assertion) || c.ID != "" && !presentable(c.ID) {
+			return nil, malformed("the client assertion holds control characters")
+		}
+		c.Assertion = oauth2.Secret(assertion)
+	case c.ID != "" && secret != "":
+		if !presentable(c.ID) || !presentable(secret) {
+			return nil, malformed("client_id or client_secret holds control characters")
+		}
+		c.Secret = oauth2.Secret(secret)
+	default:
+		return nil, nil
+	}
+	return c, nil
+}
+
+// presentable reports whether s can be an id or a secret: not empty and without
+// control characters. Bytes above 0x7F are kept as they are.
+func presentable(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] == 0x7f {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func malformed(description string) *Refusal {
+	return &Refusal{Outcome: Unauthorized, Reason: "malformed_credentials", Code: "invalid_request", Description: description}
+}
+
+func ambiguous(description string) *Refusal {
+	return &Refusal{Outcome: BadRequest, Reason: "ambiguous_credentials", Code: "invalid_request", Description: description}
+}

@@ -1,0 +1,100 @@
+package authn
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kong-openid-connect/openid-connect/plugin/config"
+	"github.com/kong-openid-connect/openid-connect/plugin/kong"
+)
+
+// builder compiles a method; nil where the method is not built.
+type builder func(*config.Config, *Env, *Provider) (Authenticator, error)
+
+// methods is THE order in which credentials are looked for. It is fixed: the order
+// of auth_methods in a configuration means nothing, and the first credential found
+// wins. A method without a builder is passed over, with the reason.
+var methods = []struct {
+	name   config.AuthMethod
+	build  builder
+	reason string
+}{
+	{config.Session, nil, notBuilt},
+	{config.Bearer, nil, notBuilt},
+	{config.KongOAuth2, nil, "an external plugin cannot read the tokens of Kong's oauth2 plugin"},
+	{config.Introspection, nil, notBuilt},
+	{config.Userinfo, nil, notBuilt},
+	{config.RefreshToken, nil, notBuilt},
+	{config.Password, nil, notBuilt}, // before client_credentials: a Basic header fits both
+	{config.ClientCredentials, newClientCredentials, ""},
+	{config.AuthorizationCode, nil, notBuilt},
+}
+
+const notBuilt = "not built in this version"
+
+// Methods are the authentication methods of one configuration, in order.
+type Methods struct {
+	list []Authenticator
+	// PassedOver says of each configured method that is not served, why.
+	PassedOver []string
+	// All says that the configuration names every method there is, as the default does:
+	// then nobody chose the ones passed over.
+	All bool
+	// Basic says that a method takes Basic credentials from the Authorization header,
+	// so that a 401 may invite them.
+	Basic bool
+}
+
+// Compile builds the methods that cfg enables. It fails when none of them is left.
+func Compile(cfg *config.Config, env *Env, provider *Provider) (*Methods, error) {
+	if err := Usable(cfg); err != nil {
+		return nil, err
+	}
+	m := &Methods{All: true}
+	for _, method := range methods {
+		switch {
+		case !slices.Contains(cfg.AuthMethods, method.name):
+			m.All = false
+			continue
+		case method.build == nil:
+			m.PassedOver = append(m.PassedOver, fmt.Sprintf("%s (%s)", method.name, method.reason))
+			continue
+		}
+		a, err := method.build(cfg, env, provider)
+		if err != nil {
+			return nil, err
+		}
+		m.list = append(m.list, a)
+		if method.name == config.ClientCredentials && slices.Contains(cfg.ClientCredentialsParamType, config.InHeader) {
+			m.Basic = true
+		}
+	}
+	return m, nil
+}
+
+// Usable reports whether one of the methods that cfg enables is built; the error names
+// what is in the way of each.
+func Usable(cfg *config.Config) error {
+	var reasons []string
+	for _, method := range methods {
+		if slices.Contains(cfg.AuthMethods, method.name) {
+			if method.build != nil {
+				return nil
+			}
+			reasons = append(reasons, fmt.Sprintf("%s: %s", method.name, method.reason))
+		}
+	}
+	return fmt.Errorf("no usable method is left (%s)", strings.Join(reasons, "; "))
+}
+
+// Find returns the first credential and the method it belongs to; nil and nil when
+// the request carries none.
+func (m *Methods) Find(r *kong.Request) (Authenticator, *Credential, error) {
+	for _, a := range m.list {
+		if c, err := a.Find(r); err != nil || c != nil {
+			return a, c, err
+		}
+	}
+	return nil, nil, nil
+}

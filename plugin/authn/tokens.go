@@ -1,0 +1,229 @@
+package authn
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
+	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
+	"github.com/kong-openid-connect/openid-connect/plugin/config"
+	"github.com/kong-openid-connect/openid-connect/plugin/kong"
+)
+
+// looksLikeJWT tells a token that claims to be a signed JWT, and must verify, from an
+// opaque one, which nobody but the provider reads. A JWT with a flaw in its form is no
+// opaque token: some upstream's lenient parser would read it.
+func looksLikeJWT(token string) bool {
+	if strings.HasPrefix(token, "{") {
+		return true // a JSON serialization (RFC 7515 §7.2)
+	}
+	segment, rest, dotted := strings.Cut(token, ".")
+	if !dotted {
+		return false
+	}
+	header := lenientBase64(segment)
+	switch {
+	case !jsonObjectStart.Match(header):
+		return false
+	case strings.Count(rest, ".") == 1:
+		return true
+	case strings.Count(rest, ".") == 3 && bytes.Contains(header, []byte(`"enc"`)):
+		return false // a JWE (RFC 7516 §7.1), for whoever has the key
+	}
+	return bytes.Contains(header, []byte(`"alg"`))
+}
+
+// jsonObjectStart asks for two bytes: one alone would be met by every 256th opaque token.
+var jsonObjectStart = regexp.MustCompile(`^\x{feff}?[ \t\r\n]*\{[ \t\r\n]*["}]`)
+
+// lenientBase64 decodes either alphabet as far as it goes.
+func lenientBase64(s string) []byte {
+	decoded, _ := base64.RawURLEncoding.DecodeString(strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(s))
+	return decoded
+}
+
+// tokenArgs are the arguments of every token request: scope, audience and what
+// token_post_args_names adds or replaces. No scopes, no scope parameter.
+func tokenArgs(cfg *config.Config) url.Values {
+	args := url.Values{"grant_type": {"client_credentials"}}
+	if len(cfg.Scopes) > 0 {
+		args.Set("scope", strings.Join(cfg.Scopes, " "))
+	}
+	if len(cfg.Audience) > 0 {
+		// RFC 6749 §3.2: a parameter goes once.
+		args.Set("audience", strings.Join(cfg.Audience, " "))
+	}
+	for i, name := range cfg.TokenPostArgsNames {
+		args.Set(name, string(cfg.TokenPostArgsValues[i]))
+	}
+	return args
+}
+
+// tokenPolicy is how the tokens of a grant are verified.
+func tokenPolicy(cfg *config.Config, method config.AuthMethod) oidc.Policy {
+	policy := oidc.Policy{
+		Issuers:       cfg.IssuersAllowed,
+		Leeway:        cfg.Leeway.Duration(),
+		SkipClaims:    !cfg.VerifyClaims,
+		SkipSignature: !cfg.VerifySignature || slices.Contains(cfg.IgnoreSignature, config.UnsignedSource(method)),
+		FromGrant:     true,
+	}
+	if cfg.EnableHSSignatures {
+		for _, secret := range cfg.ClientSecret {
+			policy.HMAC = append(policy.HMAC, []byte(secret))
+		}
+	}
+	return policy
+}
+
+// tokenDigest condenses the settings that a token request and the verification of
+// its answer depend on, and no others: a PATCH of what only shapes the answer to
+// the client keeps the cache.
+func tokenDigest(cfg *config.Config, method config.AuthMethod) string {
+	var secrets []string
+	for _, list := range [][]oauth2.Secret{
+		cfg.ClientSecret, {cfg.HTTPProxyAuthorization, cfg.HTTPSProxyAuthorization}, cfg.DiscoveryHeadersValues, cfg.TokenHeadersValues,
+	} {
+		secrets = append(secrets, "list")
+		for _, secret := range list {
+			secrets = append(secrets, string(secret)) // as it is: a Secret encodes as [redacted]
+		}
+	}
+	// Field by field, so that a reader sees what counts.
+	settings := []any{
+		cfg.Issuer, cfg.UsingPseudoIssuer, cfg.DiscoveryHeadersNames, cfg.JWKSEndpoint, cfg.ExtraJWKSURIs,
+		cfg.TokenEndpoint, forwardedAuth(cfg), firstHMAC(cfg.ClientAlg), tokenArgs(cfg),
+		cfg.TokenHeadersNames, cfg.TokenHeadersReplay, cfg.TokenHeadersPrefix, cfg.TokenHeadersGrants,
+		cfg.Leeway, cfg.VerifyClaims, cfg.VerifySignature, slices.Contains(cfg.IgnoreSignature, config.UnsignedSource(method)), cfg.IssuersAllowed, cfg.EnableHSSignatures,
+		cfg.CacheTTL, cfg.CacheTTLMin, cfg.CacheTTLMax, cfg.CacheTTLNeg,
+		cfg.SSLVerify, cfg.HTTPVersion, cfg.HTTPProxy, cfg.HTTPSProxy, cfg.NoProxy, secrets,
+	}
+	encoded, err := json.Marshal(settings)
+	if err != nil {
+		// Strings, numbers and lists of them always encode.
+		panic(err)
+	}
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:])
+}
+
+// replayed picks the token endpoint's headers that go on to the client.
+func replayed(from http.Header, names []string, prefix string) []kong.Header {
+	var replay []kong.Header
+	for _, name := range names {
+		if values := from.Values(name); len(values) > 0 {
+			replay = append(replay, kong.Header{Name: prefix + name, Values: values})
+		}
+	}
+	return replay
+}
+
+// limit works out how long the result may be kept: expires_in, else the token's
+// exp, else cache_ttl, clamped by cache_ttl_min and cache_ttl_max, and never past
+// the end that the provider gave the token.
+func (r *Result) limit(in oauth2.Lifetime, cfg *config.Config) {
+	ttl := cfg.CacheTTL.Duration()
+	if r.Access != nil && !r.Access.Expiry.IsZero() {
+		r.Expires = r.Access.Expiry
+		ttl = r.Expires.Sub(r.Obtained)
+	}
+	if in.Known {
+		ttl = in.Duration()
+		if end := r.Obtained.Add(ttl); ttl > 0 && (r.Expires.IsZero() || end.Before(r.Expires)) {
+			r.Expires = end
+		}
+	}
+	if ttl <= 0 {
+		return
+	}
+	if cfg.CacheTTLMin != nil {
+		ttl = max(ttl, cfg.CacheTTLMin.Duration())
+	}
+	if cfg.CacheTTLMax != nil {
+		ttl = min(ttl, cfg.CacheTTLMax.Duration())
+	}
+	if !r.Expires.IsZero() {
+		ttl = min(ttl, r.Expires.Sub(r.Obtained))
+	}
+	r.ttl = ttl
+	r.renewAt.Store(r.Obtained.Add(ttl / 5 * 4).UnixNano())
+}
+
+// Alive reports whether the result may still be used at now.
+func (r *Result) Alive(now time.Time) bool { return r.Expires.IsZero() || now.Before(r.Expires) }
+
+// renewalDue reports whether 80 % of the result's life are over.
+func (r *Result) renewalDue(now time.Time) bool { return now.UnixNano() >= r.renewAt.Load() }
+
+func (r *Result) pauseRenewal(now time.Time) { r.renewAt.Store(now.Add(renewPause).UnixNano()) }
+
+// endpointRefusal classifies an error of the token endpoint, as behaviour.md §4 says.
+// withClientInput tells that arguments, headers or an assertion of the client went
+// along: then a 4xx may be the client's doing and not the configuration's.
+func endpointRefusal(err error, withClientInput bool) *Refusal {
+	var answer *oauth2.Error
+	switch {
+	case errors.As(err, &answer):
+	case errors.Is(err, oauth2.ErrCredentials), errors.Is(err, egress.BadRequest) && withClientInput:
+		// Nothing was sent: what the client gave us cannot be.
+		refusal := malformed("the credentials cannot be sent to the identity provider")
+		refusal.Cause = err
+		return refusal
+	default:
+		return providerFault(err)
+	}
+	r := &Refusal{Cause: answer, Code: answer.Code, Reason: answer.Code}
+	switch {
+	case answer.Status == http.StatusUnauthorized:
+		r.Outcome, r.Code = Unauthorized, "invalid_client"
+	case answer.Status == http.StatusTooManyRequests || answer.Status >= 500:
+		fault := providerFault(err)
+		fault.Reason, fault.RetryAfter = "idp_status", answer.RetryAfter
+		return fault
+	case slices.Contains([]string{"invalid_client", "invalid_grant", "unauthorized_client"}, answer.Code):
+		r.Outcome = Unauthorized
+	case slices.Contains([]string{"invalid_scope", "access_denied"}, answer.Code):
+		r.Outcome = Forbidden
+	case answer.Status < 400:
+		fault := providerFault(err)
+		fault.Reason = "idp_bad_response"
+		return fault
+	case withClientInput:
+		r.Outcome, r.Code = Unauthorized, "invalid_request"
+	default:
+		r.Outcome, r.Code = Unexpected, "server_error"
+	}
+	if r.Reason == "" {
+		r.Reason = "idp_refused"
+	}
+	// The provider's own description may name anything; ours names nothing.
+	r.Description = "the identity provider refused the credentials or the request"
+	return r
+}
+
+// waitRefusal is what an error of a shared call means for one that waited: its own
+// time ran out, or the call's Refusal.
+func waitRefusal(err error) *Refusal {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		var r *Refusal
+		if errors.As(err, &r) {
+			return r
+		}
+		fault := providerFault(err)
+		fault.Reason = "idp_timeout"
+		return fault
+	}
+	return AsRefusal(err)
+}

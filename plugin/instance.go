@@ -1,0 +1,144 @@
+package plugin
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
+	"github.com/kong-openid-connect/openid-connect/plugin/authn"
+	"github.com/kong-openid-connect/openid-connect/plugin/authz"
+	"github.com/kong-openid-connect/openid-connect/plugin/config"
+)
+
+// Instance is one configuration, compiled once and never changed.
+type Instance struct {
+	plugin *Plugin
+	// broken is why this configuration cannot work; everything below is nil then.
+	broken error
+
+	cfg     *config.Config
+	methods *authn.Methods
+	policy  *authz.Policy
+	headers *headerPlan
+	render  *renderer
+	login   *loginResponse // nil unless login_action answers in the upstream's place
+}
+
+// Close implements pluginserver.Instance. What is worth keeping belongs to Plugin.
+func (i *Instance) Close() {}
+
+func (p *Plugin) compile(raw json.RawMessage) (*Instance, error) {
+	cfg, problems, err := config.Decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	var broken []error
+	var warnings []config.Problem
+	for _, problem := range slices.Concat(problems, cfg.Check(), unbuilt(cfg)) {
+		if problem.Warning {
+			warnings = append(warnings, problem)
+		} else {
+			broken = append(broken, errors.New("config."+problem.Field+": "+problem.Message))
+		}
+	}
+	if len(broken) > 0 {
+		return nil, errors.Join(broken...)
+	}
+	methods, err := authn.Compile(cfg, p.env, p.provider(cfg))
+	if err != nil {
+		return nil, err
+	}
+	i := &Instance{
+		plugin: p, cfg: cfg, methods: methods,
+		policy: authz.Compile(cfg), headers: compileHeaders(cfg), render: newRenderer(cfg, methods.Basic),
+		login: compileLogin(cfg),
+	}
+	if p.firstTime(raw) {
+		i.warn(warnings)
+	}
+	return i, nil
+}
+
+func (i *Instance) warn(warnings []config.Problem) {
+	log := i.plugin.env.Logger.With("issuer", i.cfg.Issuer)
+	for _, w := range warnings {
+		log.Warn("configuration", "field", w.Field, "warning", w.Message)
+	}
+	if passed := i.methods.PassedOver; len(passed) > 0 {
+		level := log.Warn
+		if i.methods.All {
+			level = log.Info
+		}
+		level("authentication methods passed over", "methods", strings.Join(passed, "; "))
+	}
+}
+
+// provider returns the identity provider of cfg, shared by all configurations that
+// reach it in the same way.
+func (p *Plugin) provider(cfg *config.Config) *authn.Provider {
+	client := p.env.Egress.Client(egress.Settings{
+		VerifyTLS: cfg.SSLVerify, HTTPVersion: httpVersion(cfg.HTTPVersion), Keepalive: cfg.Keepalive,
+		HTTPProxy: cfg.HTTPProxy, HTTPProxyAuthorization: string(cfg.HTTPProxyAuthorization),
+		HTTPSProxy: cfg.HTTPSProxy, HTTPSProxyAuthorization: string(cfg.HTTPSProxyAuthorization),
+		NoProxy: cfg.NoProxy,
+	})
+	headers := http.Header{}
+	for i, name := range cfg.DiscoveryHeadersNames {
+		headers.Add(name, string(cfg.DiscoveryHeadersValues[i]))
+	}
+	return &authn.Provider{
+		Client: client,
+		Provider: p.env.Registry.Provider(oidc.ProviderConfig{
+			Issuer: cfg.Issuer, Pseudo: cfg.UsingPseudoIssuer, DiscoveryHeaders: headers,
+			JWKSEndpoint: cfg.JWKSEndpoint, ExtraJWKSURIs: cfg.ExtraJWKSURIs,
+			RediscoveryLifetime: cfg.RediscoveryLifetime.Duration(), MaxAge: cfg.CacheTTL.Duration(),
+			Client: client,
+		}),
+	}
+}
+
+func httpVersion(v float64) string {
+	switch {
+	case v >= 2:
+		return egress.HTTP2
+	case v == 1:
+		return egress.HTTP10
+	}
+	return egress.HTTP11
+}
+
+// Lint judges a kong.yml or a plugin's JSON as config.Lint does, and by what this
+// version has: problems that are no warnings make every request 500.
+func Lint(file []byte) ([]config.Problem, error) { return config.Lint(file, unbuilt) }
+
+// unbuilt refuses settings that would let more requests through if they were
+// silently passed over, and a configuration without any method that works.
+func unbuilt(cfg *config.Config) []config.Problem {
+	var problems []config.Problem
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{
+		{len(cfg.ConsumerClaim) > 0, "consumer_claim"},
+		{len(cfg.ConsumerClaims) > 0, "consumer_claims"},
+		{len(cfg.ConsumerGroupsClaim) > 0, "consumer_groups_claim"},
+		{cfg.ProofOfPossessionDPoP != config.ProofOff, "proof_of_possession_dpop"},
+		{cfg.ProofOfPossessionMTLS != config.ProofOff, "proof_of_possession_mtls"},
+		{len(cfg.Domains) > 0, "domains"},
+		{cfg.MaxAge != nil, "max_age"},
+		{cfg.JWTSessionCookie != "", "jwt_session_cookie"},
+		{cfg.LoginAction == redirectWithToken && loginBy(cfg, config.ClientCredentials), "login_action"},
+	} {
+		if f.set {
+			problems = append(problems, config.Problem{Field: f.name, Message: "not built in this version, and requests must not pass without it"})
+		}
+	}
+	if err := authn.Usable(cfg); err != nil {
+		problems = append(problems, config.Problem{Field: "auth_methods", Message: err.Error()})
+	}
+	return problems
+}

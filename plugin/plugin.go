@@ -1,0 +1,110 @@
+// Package plugin is the openid-connect plugin itself: it compiles a configuration
+// into an Instance and tells each request's story (access.go). Methods live in
+// package authn, rules in authz, calls to Kong in package kong; here they meet.
+package plugin
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/cache"
+	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
+	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
+	"github.com/kong-openid-connect/openid-connect/plugin/authn"
+	"github.com/kong-openid-connect/openid-connect/plugin/config"
+)
+
+// What Kong is told of the plugin. The priority is that of Kong's own plugin since 3.0.
+const (
+	Name     = "openid-connect"
+	Version  = "0.1.0"
+	Priority = 1050
+)
+
+// Bounds of the process's caches, in entries. A cached token takes some 4 KiB, a
+// refusal some 300 bytes.
+const (
+	maxTokens   = 20_000
+	maxRefusals = 50_000
+)
+
+// Dump is what `-dump` prints: all that Kong must know of the plugin, as one JSON
+// document.
+func Dump(socketPath string) ([]byte, error) {
+	info := pluginserver.Info{
+		Name: Name, Version: Version, Priority: Priority, Phases: []string{"access"}, Schema: config.SchemaJSON(),
+	}
+	return info.Dump(socketPath)
+}
+
+// Options are the settings of the process, as opposed to a configuration's.
+type Options struct {
+	// RootCAs are all the authorities trusted for providers; nil is the system's.
+	RootCAs *x509.CertPool
+	// Resolve maps "host:port" to "address:port" before DNS is asked.
+	Resolve map[string]string
+	// Logger is where the operator reads; nil discards.
+	Logger *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Plugin holds what outlives every configuration: caches, providers, connections.
+type Plugin struct {
+	env *authn.Env
+	log *refusalLog
+}
+
+// New starts the plugin. Close it when the server has ended.
+func New(o Options) *Plugin {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	log := newRefusalLog(o.Logger, o.Now)
+	return &Plugin{
+		env: &authn.Env{
+			Tokens:     cache.NewMemory[*authn.Result](maxTokens),
+			Refusals:   cache.NewMemory[*authn.Refusal](maxRefusals),
+			Flight:     cache.NewFlight[*authn.Result](),
+			ProcessKey: cache.NewKeyer(nil),
+			Registry:   oidc.NewRegistry(),
+			Egress:     egress.NewPool(egress.Options{RootCAs: o.RootCAs, Resolve: o.Resolve}),
+			Logger:     o.Logger,
+			Once:       func(name ...string) bool { return log.due(warnedAgain, name...) },
+			Now:        o.Now,
+		},
+		log: log,
+	}
+}
+
+// Close ends background renewals and closes the connections to providers.
+func (p *Plugin) Close() {
+	p.env.Flight.Close()
+	p.env.Registry.Close()
+	p.env.Egress.Close()
+}
+
+// NewInstance compiles a configuration without any I/O. One that cannot work yields
+// an instance that refuses every request and says why in the log, once.
+func (p *Plugin) NewInstance(raw json.RawMessage) pluginserver.Instance {
+	i, err := p.compile(raw)
+	if err != nil {
+		i = &Instance{plugin: p, broken: err, render: newRenderer(&config.Config{}, false)}
+		if p.firstTime(raw) {
+			p.env.Logger.Error("configuration cannot work: every request gets 500", "error", err)
+		}
+	}
+	return i
+}
+
+// firstTime reports whether this configuration's warnings are still to be given:
+// 200 routes times 4 workers are not 800 lines, nor is a reload.
+func (p *Plugin) firstTime(raw json.RawMessage) bool {
+	return p.log.due(warnedAgain, "configuration", string(raw))
+}
