@@ -1,0 +1,360 @@
+package devgateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
+)
+
+// pdk answers the calls of one event as Kong's plugin development kit does in the access phase: with effect on the request, and with a
+// Lua error (500 for the client, a closed connection for the plugin) for what Kong would not take.
+type pdk struct {
+	x      *exchange
+	gw     *Gateway
+	plugin string // whose calls these are, for the log
+}
+
+// method is one function of the PDK: its reply, or the error that Lua would throw.
+type method func(p *pdk, args []byte) ([]byte, error)
+
+// methods are those of Kong's pluginsocket.proto. What is not here Kong does not know either.
+var methods = func() map[string]method {
+	all := map[string]method{}
+	for _, group := range []map[string]method{requestMethods, serviceMethods, responseMethods, clientMethods, otherMethods} {
+		for name, m := range group {
+			all[name] = m
+		}
+	}
+	for _, level := range []string{"alert", "crit", "err", "warn", "notice", "info", "debug"} {
+		all["kong.log."+level] = logAt(level)
+	}
+	for _, name := range laterOnly {
+		all[name] = wrongPhase
+	}
+	return all
+}()
+
+// laterOnly are the functions that Kong refuses in the access phase.
+var laterOnly = []string{
+	"kong.response.get_status", "kong.response.get_header", "kong.response.get_headers", "kong.response.get_source",
+	"kong.service.response.get_status", "kong.service.response.get_header", "kong.service.response.get_headers",
+	"kong.service.response.get_raw_body", "kong.log.serialize", "kong.log.set_serialize_value",
+}
+
+var errWrongPhase = luaError("function cannot be called in access phase")
+
+func wrongPhase(*pdk, []byte) ([]byte, error) { return nil, errWrongPhase }
+
+// luaError is an error thrown inside of Kong by what the plugin asked for.
+type luaError string
+
+func (e luaError) Error() string { return "devgateway: pdk: " + string(e) }
+
+// Call implements pluginserver.API.
+func (p *pdk) Call(name string, args []byte) ([]byte, error) {
+	m, ok := methods[name]
+	if !ok {
+		return nil, luaError(fmt.Sprintf("method %q not found", name))
+	}
+	reply, err := m(p, args)
+	if err == nil && p.x.exit != nil {
+		return nil, pluginserver.ErrExited
+	}
+	return reply, err
+}
+
+// text makes a method of a function that takes nothing and returns a string.
+func text(f func(*exchange) string) method {
+	return func(p *pdk, _ []byte) ([]byte, error) { return encodeString(f(p.x)), nil }
+}
+
+func number(f func(*exchange) int) method {
+	return func(p *pdk, _ []byte) ([]byte, error) { return encodeInt(f(p.x)), nil }
+}
+
+var requestMethods = map[string]method{
+	"kong.request.get_scheme":           text((*exchange).clientScheme),
+	"kong.request.get_host":             text((*exchange).clientHost),
+	"kong.request.get_port":             number((*exchange).serverPort),
+	"kong.request.get_forwarded_scheme": text((*exchange).clientScheme), // no address is trusted: what the client claims is not looked at
+	"kong.request.get_forwarded_host":   text((*exchange).clientHost),
+	"kong.request.get_forwarded_port":   number((*exchange).serverPort),
+	"kong.request.get_method":           text(func(x *exchange) string { return x.method }),
+	"kong.request.get_path":             text(func(x *exchange) string { return normalizePath(x.rawPath()) }),
+	"kong.request.get_path_with_query":  text(func(x *exchange) string { return x.uri }),
+	"kong.request.get_raw_query":        text(func(x *exchange) string { return x.query }),
+	"kong.request.get_http_version": func(p *pdk, _ []byte) ([]byte, error) {
+		return encodeNumber(float64(p.x.in.ProtoMajor) + float64(p.x.in.ProtoMinor)/10), nil
+	},
+	"kong.request.get_query_arg": func(p *pdk, args []byte) ([]byte, error) {
+		name, err := decodeString(args)
+		if err != nil {
+			return nil, err
+		}
+		list, _ := parseArgs(p.x.query, 100)
+		v := queryValues(list)[name]
+		if values, ok := v.([]any); ok {
+			v = values[0]
+		}
+		if v == true {
+			return nil, luaError("bad argument: a boolean where the protocol has a string")
+		}
+		s, _ := v.(string)
+		return encodeString(s), nil
+	},
+	"kong.request.get_query": func(p *pdk, args []byte) ([]byte, error) {
+		limit, err := decodeLimit("max_args", args)
+		if err != nil {
+			return nil, err
+		}
+		list, _ := parseArgs(p.x.query, limit)
+		return encodeStruct(queryValues(list)), nil
+	},
+	"kong.request.get_header": func(p *pdk, args []byte) ([]byte, error) {
+		name, err := decodeString(args)
+		if err != nil {
+			return nil, err
+		}
+		v, _ := p.x.getHeader(name)
+		return encodeString(v), nil
+	},
+	"kong.request.get_headers": func(p *pdk, args []byte) ([]byte, error) {
+		limit, err := decodeLimit("max_headers", args)
+		if err != nil {
+			return nil, err
+		}
+		return encodeStruct(p.x.getHeaders(limit)), nil
+	},
+	"kong.request.get_raw_body": func(p *pdk, _ []byte) ([]byte, error) {
+		if err := p.x.loadBody(); err != nil {
+			return nil, luaError(err.Error())
+		}
+		if p.x.bodyRead == nil {
+			return appendString(nil, 2, p.x.bodyFile), nil
+		}
+		return appendString(nil, 1, string(p.x.bodyRead)), nil
+	},
+	"kong.request.get_uri_captures": func(*pdk, []byte) ([]byte, error) { return nil, nil },
+}
+
+// decodeLimit reads the number that get_headers and get_query take: 1 to 1000.
+func decodeLimit(name string, args []byte) (int, error) {
+	n, err := decodeInt(args)
+	switch {
+	case err != nil:
+		return 0, err
+	case n < 1:
+		return 0, luaError(name + " must be >= 1")
+	case n > 1000:
+		return 0, luaError(name + " must be <= 1000")
+	}
+	return n, nil
+}
+
+var clientMethods = map[string]method{
+	"kong.client.get_ip":             text(func(x *exchange) string { ip, _ := x.remote(); return ip }),
+	"kong.client.get_forwarded_ip":   text(func(x *exchange) string { ip, _ := x.remote(); return ip }),
+	"kong.client.get_port":           number(func(x *exchange) int { _, port := x.remote(); return port }),
+	"kong.client.get_forwarded_port": number(func(x *exchange) int { _, port := x.remote(); return port }),
+	"kong.client.get_protocol":       text((*exchange).clientScheme),
+	"kong.client.get_consumer": func(p *pdk, _ []byte) ([]byte, error) {
+		return encodeConsumer(p.x.consumer), nil
+	},
+	"kong.client.get_credential": func(p *pdk, _ []byte) ([]byte, error) {
+		e := encoder{entity: p.x.credential}
+		e.str(1, "id")
+		e.str(2, "consumer_id")
+		return e.out, nil
+	},
+	"kong.client.load_consumer": func(p *pdk, args []byte) ([]byte, error) {
+		fields, err := decodeFields(args)
+		if err != nil {
+			return nil, err
+		}
+		id, byName := "", false
+		for _, f := range fields {
+			switch f.number {
+			case 1:
+				id = string(f.raw)
+			case 2:
+				byName = f.num != 0
+			}
+		}
+		if !isUUID(id) && !byName {
+			return nil, luaError("cannot load a consumer with an id that is not a uuid")
+		}
+		if c := p.gw.store.find("consumers", id); c != nil && (byName || c["id"] == id) {
+			return encodeConsumer(c), nil
+		}
+		return nil, nil
+	},
+	"kong.client.authenticate": func(p *pdk, args []byte) ([]byte, error) {
+		fields, err := decodeFields(args)
+		if err != nil {
+			return nil, err
+		}
+		var consumer, credential map[string]any
+		for _, f := range fields {
+			switch f.number {
+			case 1:
+				consumer, err = decodeNamed(f.raw, map[int]string{1: "id", 3: "username", 4: "custom_id"})
+			case 2:
+				credential, err = decodeNamed(f.raw, map[int]string{1: "id", 2: "consumer_id"})
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		if consumer == nil && credential == nil {
+			return nil, luaError("either credential or consumer must be provided")
+		}
+		p.x.consumer, p.x.credential = consumer, credential
+		return nil, nil
+	},
+}
+
+var otherMethods = map[string]method{
+	"kong.ctx.shared.set": func(p *pdk, args []byte) ([]byte, error) {
+		k, v, err := decodeKV(args)
+		if err == nil {
+			p.x.shared[k] = v
+		}
+		return nil, err
+	},
+	"kong.ctx.shared.get": func(p *pdk, args []byte) ([]byte, error) {
+		k, err := decodeString(args)
+		return encodeValue(p.x.shared[k]), err
+	},
+	"kong.nginx.set_ctx": func(p *pdk, args []byte) ([]byte, error) {
+		k, v, err := decodeKV(args)
+		if err == nil {
+			p.x.nginxCtx[k] = v
+		}
+		return nil, err
+	},
+	"kong.nginx.get_ctx": func(p *pdk, args []byte) ([]byte, error) {
+		k, err := decodeString(args)
+		return encodeValue(p.x.nginxCtx[k]), err
+	},
+	"kong.nginx.get_var": func(p *pdk, args []byte) ([]byte, error) {
+		k, err := decodeString(args)
+		if err != nil {
+			return nil, err
+		}
+		return encodeString(p.x.variable(k)), nil
+	},
+	"kong.nginx.get_subsystem": text(func(*exchange) string { return "http" }),
+	"kong.nginx.get_tls1_version_str": text(func(x *exchange) string {
+		if x.in.TLS == nil {
+			return ""
+		}
+		return "TLSv1.3"
+	}),
+	"kong.nginx.req_start_time": func(p *pdk, _ []byte) ([]byte, error) {
+		return encodeNumber(float64(p.x.started.UnixMilli()) / 1000), nil
+	},
+	"kong.node.get_id":           func(p *pdk, _ []byte) ([]byte, error) { return encodeString(p.gw.nodeID), nil },
+	"kong.node.get_memory_stats": func(*pdk, []byte) ([]byte, error) { return nil, nil },
+	"kong.ip.is_trusted":         func(*pdk, []byte) ([]byte, error) { return nil, nil }, // no address is
+	"kong.router.get_route":      func(p *pdk, _ []byte) ([]byte, error) { return encodeRoute(p.x.route.entity), nil },
+	"kong.router.get_service":    func(p *pdk, _ []byte) ([]byte, error) { return encodeService(p.x.route.service), nil },
+}
+
+// variable is one of nginx's, of those that plugins read; unknown ones are empty.
+func (x *exchange) variable(name string) string {
+	ip, port := x.remote()
+	switch name {
+	case "remote_addr", "realip_remote_addr":
+		return ip
+	case "remote_port":
+		return fmt.Sprint(port)
+	case "scheme":
+		return x.clientScheme()
+	case "host":
+		return x.clientHost()
+	case "server_port":
+		return fmt.Sprint(x.serverPort())
+	case "request_method":
+		return x.method
+	case "request_uri":
+		return x.uri
+	case "uri":
+		return normalizePath(x.rawPath())
+	case "args", "query_string":
+		return x.query
+	case "server_protocol":
+		return x.in.Proto
+	case "request_id", "kong_request_id":
+		return x.id
+	case "content_type", "content_length":
+		v, _ := x.getHeader(name)
+		return v
+	}
+	if header, ok := strings.CutPrefix(name, "http_"); ok {
+		v, _ := x.getHeader(header)
+		return v
+	}
+	return ""
+}
+
+// logAt writes what a plugin says in Kong's log, that is in ours.
+func logAt(level string) method {
+	at := map[string]slog.Level{
+		"alert": slog.LevelError, "crit": slog.LevelError, "err": slog.LevelError, "warn": slog.LevelWarn,
+		"notice": slog.LevelInfo, "info": slog.LevelInfo, "debug": slog.LevelDebug,
+	}[level]
+	return func(p *pdk, args []byte) ([]byte, error) {
+		list, err := decodeList(args, 0)
+		if err != nil {
+			return nil, err
+		}
+		var b strings.Builder
+		for _, v := range list {
+			fmt.Fprint(&b, v)
+		}
+		p.gw.log.Log(context.Background(), at, b.String(), "plugin", p.plugin, "level", level, "request_id", p.x.id)
+		return nil, nil
+	}
+}
+
+// header values as Kong's checks take them: strings, lists of strings, numbers and true.
+func headerValues(name string, v any) ([]string, error) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}, nil
+	case float64, bool:
+		return []string{fmt.Sprint(v)}, nil
+	case []any:
+		out := []string{}
+		for _, e := range v {
+			s, ok := e.(string)
+			if !ok {
+				return nil, luaError(fmt.Sprintf("invalid header value in array %q: expected string", name))
+			}
+			out = append(out, s)
+		}
+		return out, nil
+	case map[string]any: // an empty table is a list to Lua
+		if len(v) == 0 {
+			return nil, nil
+		}
+	}
+	return nil, luaError(fmt.Sprintf("invalid header value for %q: expected array of string, string, number or boolean", name))
+}
+
+// checkedHeaders validates all before anything is changed, as Kong does.
+func checkedHeaders(m map[string]any) (http.Header, error) {
+	out := http.Header{}
+	for name, v := range m {
+		values, err := headerValues(name, v)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = values
+	}
+	return out, nil
+}

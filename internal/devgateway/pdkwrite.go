@@ -1,0 +1,350 @@
+package devgateway
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The half of the PDK that changes things: the request to the service and the response to the client.
+
+// withString makes a method of a setter that takes one string.
+func withString(f func(p *pdk, s string) error) method {
+	return func(p *pdk, args []byte) ([]byte, error) {
+		s, err := decodeString(args)
+		if err != nil {
+			return nil, err
+		}
+		return nil, f(p, s)
+	}
+}
+
+// withHeader makes a method of a setter that takes a name and a value.
+func withHeader(f func(p *pdk, name string, values []string) error) method {
+	return func(p *pdk, args []byte) ([]byte, error) {
+		name, v, err := decodeKV(args)
+		if err != nil {
+			return nil, err
+		}
+		values, err := headerValues(name, v)
+		if err != nil {
+			return nil, err
+		}
+		return nil, f(p, name, values)
+	}
+}
+
+// settableMethods are those that nginx lets Lua set.
+var settableMethods = []string{
+	"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "MKCOL", "COPY", "MOVE", "PROPFIND", "PROPPATCH", "LOCK", "UNLOCK", "PATCH", "TRACE",
+}
+
+var serviceMethods = map[string]method{
+	"kong.service.request.set_scheme": withString(func(p *pdk, s string) error {
+		if s != "http" && s != "https" {
+			return luaError("invalid scheme: " + s)
+		}
+		p.x.scheme = s
+		return nil
+	}),
+	"kong.service.request.set_path": withString(func(p *pdk, s string) error {
+		if !strings.HasPrefix(s, "/") {
+			return luaError("path must start with /")
+		}
+		p.x.path = escapePath(s)
+		return nil
+	}),
+	"kong.service.request.set_raw_query": withString(func(p *pdk, s string) error {
+		p.x.query = s
+		return nil
+	}),
+	"kong.service.request.set_method": withString(func(p *pdk, s string) error {
+		if !slices.Contains(settableMethods, s) {
+			return luaError("invalid method: " + s)
+		}
+		p.x.method = s
+		return nil
+	}),
+	"kong.service.request.set_query": func(p *pdk, args []byte) ([]byte, error) {
+		m, err := decodeStruct(args, 0)
+		if err != nil {
+			return nil, err
+		}
+		p.x.query, err = encodeQuery(m)
+		return nil, err
+	},
+	"kong.service.request.set_header": withHeader(func(p *pdk, name string, values []string) error {
+		p.x.setRequestHeader(name, values, len(values) != 1)
+		return nil
+	}),
+	"kong.service.request.add_header": withHeader(func(p *pdk, name string, values []string) error {
+		old := p.x.header.Values(name)
+		p.x.setRequestHeader(name, append(slices.Clone(old), values...), true)
+		return nil
+	}),
+	"kong.service.request.clear_header": withString(func(p *pdk, name string) error {
+		setHeader(p.x.header, name, nil)
+		return nil
+	}),
+	"kong.service.request.set_headers": func(p *pdk, args []byte) ([]byte, error) {
+		m, err := decodeStruct(args, 0)
+		if err != nil {
+			return nil, err
+		}
+		headers, err := checkedHeaders(m)
+		if err != nil {
+			return nil, err
+		}
+		for name, values := range headers {
+			_, single := m[name].(string)
+			p.x.setRequestHeader(name, values, !single)
+		}
+		return nil, nil
+	},
+	"kong.service.request.set_raw_body": withString(func(p *pdk, s string) error {
+		if err := p.x.loadBody(); err != nil { // nginx reads the client's body to its end first
+			return luaError(err.Error())
+		}
+		p.x.setBody([]byte(s))
+		setHeader(p.x.header, "Transfer-Encoding", nil)
+		setHeader(p.x.header, "Content-Length", []string{fmt.Sprint(len(s))})
+		return nil
+	}),
+	"kong.service.set_target": func(p *pdk, args []byte) ([]byte, error) {
+		fields, err := decodeFields(args)
+		if err != nil {
+			return nil, err
+		}
+		host, port := "", 0
+		for _, f := range fields {
+			switch f.number {
+			case 1:
+				host = string(f.raw)
+			case 2:
+				port = int(int32(uint32(f.num)))
+			}
+		}
+		if port < 1 || port > 65535 {
+			return nil, luaError("port must be an integer between 1 and 65535")
+		}
+		p.x.target = net.JoinHostPort(host, fmt.Sprint(port))
+		return nil, nil
+	},
+	"kong.service.set_upstream": func(*pdk, []byte) ([]byte, error) { return nil, nil }, // there are no upstream entities here: nil, "not found"
+}
+
+// setRequestHeader is ngx.req.set_header with Kong's special case for Host, which only a single string survives.
+func (x *exchange) setRequestHeader(name string, values []string, list bool) {
+	if strings.EqualFold(name, "host") {
+		x.hostBroken = list
+		if !list {
+			x.host = escapeControls(values[0])
+		}
+	}
+	setHeader(x.header, name, values)
+}
+
+func encodeQuery(m map[string]any) (string, error) {
+	var parts []string
+	for name, v := range m {
+		list, ok := v.([]any)
+		if !ok {
+			list = []any{v}
+		}
+		var same []string
+		for _, e := range list {
+			switch e := e.(type) {
+			case string:
+				same = append(same, escapeArg(name)+"="+escapeArg(e))
+			case float64:
+				same = append(same, escapeArg(name)+"="+escapeArg(fmt.Sprint(e)))
+			case bool:
+				same = append(same, escapeArg(name))
+			default:
+				return "", luaError("attempt to use a table as query arg value")
+			}
+		}
+		if len(same) > 0 {
+			parts = append(parts, strings.Join(same, "&"))
+		}
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "&"), nil
+}
+
+var responseMethods = map[string]method{
+	"kong.response.set_status": func(p *pdk, args []byte) ([]byte, error) {
+		status, err := decodeInt(args)
+		if err == nil && (status < 100 || status > 599) {
+			err = luaError("code must be a number between 100 and 599")
+		}
+		p.x.status = status
+		return nil, err
+	},
+	"kong.response.set_header": withHeader(func(p *pdk, name string, values []string) error {
+		setResponseHeader(p.x.response, name, values)
+		return nil
+	}),
+	"kong.response.add_header": withHeader(func(p *pdk, name string, values []string) error {
+		old := p.x.response.Values(responseName(name))
+		setResponseHeader(p.x.response, name, append(slices.Clone(old), values...))
+		return nil
+	}),
+	"kong.response.clear_header": withString(func(p *pdk, name string) error {
+		setResponseHeader(p.x.response, name, nil)
+		return nil
+	}),
+	"kong.response.set_headers": func(p *pdk, args []byte) ([]byte, error) {
+		m, err := decodeStruct(args, 0)
+		if err != nil {
+			return nil, err
+		}
+		headers, err := checkedHeaders(m)
+		if err != nil {
+			return nil, err
+		}
+		for name, values := range headers {
+			setResponseHeader(p.x.response, name, values)
+		}
+		return nil, nil
+	},
+	"kong.response.exit": func(p *pdk, args []byte) ([]byte, error) {
+		fields, err := decodeFields(args)
+		if err != nil {
+			return nil, err
+		}
+		exit := &exitAnswer{header: http.Header{}}
+		for _, f := range fields {
+			switch f.number {
+			case 1:
+				exit.status = int(int32(uint32(f.num)))
+			case 2:
+				exit.body = slices.Clone(f.raw)
+			case 3:
+				m, err := decodeStruct(f.raw, 0)
+				if err != nil {
+					return nil, err
+				}
+				headers, err := checkedHeaders(m)
+				if err != nil {
+					return nil, err
+				}
+				for name, values := range headers {
+					setResponseHeader(exit.header, name, values)
+				}
+			}
+		}
+		if exit.status < 100 || exit.status > 599 {
+			return nil, luaError("code must be a number between 100 and 599")
+		}
+		p.x.exit = exit
+		return nil, nil
+	},
+}
+
+// responseName is the name as nginx's Lua writes it in answers: - for _.
+func responseName(name string) string { return strings.ReplaceAll(name, "_", "-") }
+
+func setResponseHeader(h http.Header, name string, values []string) {
+	if strings.EqualFold(responseName(name), "transfer-encoding") {
+		return // Kong ignores it, too
+	}
+	setHeader(h, responseName(name), values)
+}
+
+// decodeNamed reads the string members of a message into a table; a message without any is a table, too.
+func decodeNamed(b []byte, names map[int]string) (map[string]any, error) {
+	fields, err := decodeFields(b)
+	out := map[string]any{}
+	for _, f := range fields {
+		if name, ok := names[int(f.number)]; ok {
+			out[name] = string(f.raw)
+		}
+	}
+	return out, err
+}
+
+// encoder writes an entity member by member; null and absent members are left out.
+type encoder struct {
+	entity map[string]any
+	out    []byte
+}
+
+func (e *encoder) str(n protowire.Number, name string) {
+	if s, ok := e.entity[name].(string); ok && s != "" {
+		e.out = appendString(e.out, n, s)
+	}
+}
+
+func (e *encoder) integer(n protowire.Number, name string) {
+	switch v := e.entity[name].(type) {
+	case float64:
+		e.out = appendInt(e.out, n, int64(v))
+	case bool:
+		if v {
+			e.out = appendInt(e.out, n, 1)
+		}
+	}
+}
+
+func (e *encoder) list(n protowire.Number, name string) {
+	values, _ := e.entity[name].([]any)
+	for _, v := range values {
+		if s, ok := v.(string); ok {
+			e.out = appendString(e.out, n, s)
+		}
+	}
+}
+
+func encodeConsumer(entity map[string]any) []byte {
+	e := encoder{entity: entity}
+	e.str(1, "id")
+	e.integer(2, "created_at")
+	e.str(3, "username")
+	e.str(4, "custom_id")
+	e.list(5, "tags")
+	return e.out
+}
+
+func encodeRoute(entity map[string]any) []byte {
+	e := encoder{entity: entity}
+	e.str(1, "id")
+	e.integer(2, "created_at")
+	e.integer(3, "updated_at")
+	e.str(4, "name")
+	e.list(5, "protocols")
+	e.list(6, "methods")
+	e.list(7, "hosts")
+	e.list(8, "paths")
+	e.integer(10, "https_redirect_status_code")
+	e.integer(11, "regex_priority")
+	e.integer(12, "strip_path")
+	e.integer(13, "preserve_host")
+	e.list(17, "tags")
+	if id := foreignID(entity, "service"); id != "" {
+		e.out = appendMessage(e.out, 18, appendString(nil, 1, id))
+	}
+	return e.out
+}
+
+func encodeService(entity map[string]any) []byte {
+	e := encoder{entity: entity}
+	e.str(1, "id")
+	e.integer(2, "created_at")
+	e.integer(3, "updated_at")
+	e.str(4, "name")
+	e.integer(5, "retries")
+	e.str(6, "protocol")
+	e.str(7, "host")
+	e.integer(8, "port")
+	e.str(9, "path")
+	e.integer(10, "connect_timeout")
+	e.integer(11, "write_timeout")
+	e.integer(12, "read_timeout")
+	e.list(13, "tags")
+	return e.out
+}
