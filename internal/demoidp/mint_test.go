@@ -131,8 +131,14 @@ func TestSignBadTokens(t *testing.T) {
 		}
 	}
 	for _, bad := range []Token{
-		{Alg: "RS257"}, {Alg: "XX256", Key: k}, {Alg: "RS1", Key: k}, {Alg: "RS999", Key: k}, {Alg: "ES256", Key: k}, {Alg: "RS256", Key: &Key{}},
-		{Claims: map[string]any{"x": func() {}}}, {Header: map[string]any{"x": func() {}}},
+		{Alg: "RS257"},
+		{Alg: "XX256", Key: k},
+		{Alg: "RS1", Key: k},
+		{Alg: "RS999", Key: k},
+		{Alg: "ES256", Key: k},
+		{Alg: "RS256", Key: &Key{}},
+		{Claims: map[string]any{"x": func() {}}},
+		{Header: map[string]any{"x": func() {}}},
 	} {
 		if raw, err := s.Sign(bad); err == nil {
 			t.Errorf("%+v made %q", bad.Alg, raw)
