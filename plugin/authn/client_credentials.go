@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -337,6 +338,11 @@ func (m *clientCredentials) request(ctx context.Context, c *Credential) (oauth2.
 		}
 		if request.Endpoint == "" {
 			request.Endpoint = metadata.TokenEndpoint
+		}
+		if request.Endpoint == "" {
+			return request, &oidc.Fault{
+				Kind: oidc.BadDiscovery, Err: errors.New("neither the metadata nor config.token_endpoint names a token endpoint"),
+			}
 		}
 		if auth.Method == "" {
 			auth.Method = advertisedAuth(metadata)
