@@ -71,6 +71,8 @@ type source struct {
 	index []int        // path to the Go field from the record's struct
 	since string       // version of Kong that added the field
 	none  bool         // null is a value of its own: no default replaces it
+
+	unsaid bool // a schema that was read says nothing of required
 }
 
 // Since is the version of Kong that added the field, or "" when it was there from the start.
@@ -97,16 +99,28 @@ type Fields []*Field
 
 // MarshalJSON writes the list of one-key objects.
 func (fs Fields) MarshalJSON() ([]byte, error) {
-	list := make([]map[string]*Field, len(fs))
+	list := make([]map[string]any, len(fs))
 	for i, f := range fs {
-		list[i] = map[string]*Field{f.Name: f}
+		list[i] = map[string]any{f.Name: f.explicit()}
 	}
 	return json.Marshal(list)
 }
 
+// explicit is the field with `required` said in full where Kong would make it up: its entities take every record for
+// required that does not say otherwise (kong/db/schema/entity.lua).
+func (f *Field) explicit() any {
+	if f.Type != "record" || f.Required {
+		return f
+	}
+	return struct {
+		*Field
+		Required bool `json:"required"`
+	}{Field: f}
+}
+
 // UnmarshalJSON reads the list of one-key objects.
 func (fs *Fields) UnmarshalJSON(raw []byte) error {
-	var list []map[string]*Field
+	var list []map[string]*parsedField
 	if err := decodeStrict(raw, &list); err != nil {
 		return err
 	}
@@ -115,15 +129,24 @@ func (fs *Fields) UnmarshalJSON(raw []byte) error {
 		if len(entry) != 1 {
 			return fmt.Errorf("entry %d of fields: expected one name, got %d", i+1, len(entry))
 		}
-		for name, f := range entry {
-			if f == nil {
+		for name, p := range entry {
+			if p == nil || p.Field == nil {
 				return fmt.Errorf("'%s' must be a table", name)
 			}
-			f.Name = name
-			(*fs)[i] = f
+			p.Name = name
+			if p.unsaid = p.Required == nil; !p.unsaid {
+				p.Field.Required = *p.Required
+			}
+			(*fs)[i] = p.Field
 		}
 	}
 	return nil
+}
+
+// parsedField tells a `required` that is false from one that is not there.
+type parsedField struct {
+	*Field
+	Required *bool `json:"required"`
 }
 
 // Literal is a value of eq or ne, which may be null. The zero Literal is no rule.
@@ -215,7 +238,20 @@ func Parse(raw []byte) (*Field, error) {
 	if doc.Fields == nil {
 		return nil, errors.New("kongschema: error in schema definition: no 'fields' table")
 	}
-	return &Field{Name: doc.Name, Type: "record", Fields: doc.Fields, EntityChecks: doc.EntityChecks}, nil
+	f := &Field{Name: doc.Name, Type: "record", Fields: doc.Fields, EntityChecks: doc.EntityChecks}
+	f.requireRecords()
+	return f, nil
+}
+
+// requireRecords makes the records required that do not say whether they are, as Kong does for all that is reached
+// through records (kong/db/schema/entity.lua).
+func (f *Field) requireRecords() {
+	for _, sub := range f.Fields {
+		if sub.Type == "record" {
+			sub.Required = sub.Required || sub.unsaid
+			sub.requireRecords()
+		}
+	}
 }
 
 func decodeStrict(raw []byte, into any) error {

@@ -228,6 +228,29 @@ func TestAssignAndEncode(t *testing.T) {
 	}
 }
 
+// TestRecordsWithoutRequired: what kong/db/schema/entity.lua does, and what a dump must therefore say.
+func TestRecordsWithoutRequired(t *testing.T) {
+	const inner = `"type":"record","fields":[{"a":{"type":"string","required":true}}]`
+	f, err := Parse([]byte(`{"name":"x","fields":[
+		{"unsaid":{` + inner + `}},
+		{"optional":{"required":false,` + inner + `}},
+		{"list":{"type":"array","elements":{` + inner + `}}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Errors{"unsaid": Errors{"a": "required field missing"}}
+	if diff := cmp.Diff(want, f.Validate(f.Complete(map[string]any{}))); diff != "" {
+		t.Errorf("read (-want +got):\n%s", diff)
+	}
+	raw, err := f.Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Parse(raw); err != nil || again.Field("optional").Required || !again.Field("unsaid").Required {
+		t.Errorf("written: %s, %v", raw, err)
+	}
+}
+
 func TestReadJSON(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{`{"a":[1,null,true,"x",{}]}`, ""},

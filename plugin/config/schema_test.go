@@ -83,6 +83,24 @@ func (d difference) String() string {
 
 // TestCompatibility compares the schema with Kong 3.9's attribute by attribute. docs/compatibility.md must list every
 // difference, and nothing that is none.
+// TestOptionalRecords: Kong's entities take a record for required that does not say otherwise, fill it in and refuse
+// what it lacks. The dump must leave nothing to that.
+func TestOptionalRecords(t *testing.T) {
+	f, err := kongschema.Parse(SchemaJSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := f.Complete(map[string]any{"config": map[string]any{"issuer": "https://idp.example"}})
+	if errs := f.Validate(whole); errs != nil {
+		t.Errorf("the smallest configuration: %v", errs)
+	}
+	for _, name := range []string{"principals", "token_exchange", "proof_of_possession_mtls_from_header"} {
+		if v := whole["config"].(map[string]any)[name]; v != nil {
+			t.Errorf("%s is filled in: %v", name, v)
+		}
+	}
+}
+
 func TestCompatibility(t *testing.T) {
 	added := addedFields(t)
 	here, kong := attributes(ourDump(t)), attributes(kongSchema(t))
