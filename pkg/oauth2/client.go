@@ -65,7 +65,9 @@ func (a *ClientAuth) apply(header http.Header, form url.Values, audience string)
 		form.Set("client_assertion_type", assertionType)
 		form.Set("client_assertion", jwt)
 	case None:
-		form.Set("client_id", a.ID)
+		if a.ID != "" {
+			form.Set("client_id", a.ID)
+		}
 	default:
 		return fmt.Errorf("oauth2: client authentication %q is not available: %w", string(a.Method), errors.ErrUnsupported)
 	}
@@ -75,7 +77,7 @@ func (a *ClientAuth) apply(header http.Header, form url.Values, audience string)
 // check refuses what no provider could take.
 func (a *ClientAuth) check() error {
 	switch {
-	case a.ID == "":
+	case a.ID == "" && a.Method != None: // the form may have a proof that names the client
 		return fmt.Errorf("%w: no client id", ErrCredentials)
 	case a.Method.NeedsOnlySecret() && a.Secret == "":
 		return fmt.Errorf("%w: no client secret", ErrCredentials)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,60 +32,98 @@ func (r TokenRequest) Format(f fmt.State, _ rune) {
 // MarshalText gives encoders no more than that.
 func (r TokenRequest) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%v", r), nil }
 
-// repeatable are the grants that a provider may see twice without harm. A code or a
-// rotating refresh token would be spent by the first request, if it was read after all.
-var repeatable = map[string]bool{"client_credentials": true, "password": true}
+// repeatable reports whether a provider may see the request twice without harm: a code, a
+// rotating refresh token or an assertion would be spent by the first, if it was read after
+// all.
+func (r *TokenRequest) repeatable() bool {
+	grant := r.Form.Get("grant_type")
+	return (grant == "client_credentials" || grant == "password") && !r.Form.Has("client_assertion")
+}
 
 // RequestToken sends r and reads the answer. Its errors are *egress.Error (no answer),
 // *Error (the endpoint said no), *BadResponse (its answer is no token response),
 // ErrCredentials and errors.ErrUnsupported (nothing was sent). It repeats a request once
 // that met a connection which the provider had already closed. Tokens are not verified.
 func RequestToken(ctx context.Context, c *egress.Client, r TokenRequest) (*TokenResponse, error) {
-	resp, err := send(ctx, c, r)
+	s, err := r.build()
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.send(ctx, c, r.Endpoint)
 	var broken *egress.Error
-	if errors.As(err, &broken) && broken.Stale && repeatable[r.Form.Get("grant_type")] {
-		resp, err = send(ctx, c, r)
+	if errors.As(err, &broken) && broken.Stale && r.repeatable() {
+		if s, err = r.build(); err != nil { // with a client assertion of its own
+			return nil, err
+		}
+		resp, err = s.send(ctx, c, r.Endpoint)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return parseTokenResponse(resp, time.Now(), r.hide())
+	return parseTokenResponse(resp, time.Now(), s.hide())
 }
 
-// send makes one exchange, with a client assertion of its own.
-func send(ctx context.Context, c *egress.Client, r TokenRequest) (*egress.Response, error) {
-	header := r.Header.Clone()
-	if header == nil {
-		header = http.Header{}
+// sent is a request as it goes out.
+type sent struct {
+	header http.Header
+	form   url.Values
+}
+
+func (r *TokenRequest) build() (*sent, error) {
+	s := &sent{header: r.Header.Clone(), form: maps.Clone(r.Form)}
+	if s.header == nil {
+		s.header = http.Header{}
 	}
-	if header.Get("Accept") == "" {
-		header.Set("Accept", "application/json")
+	if s.form == nil {
+		s.form = url.Values{}
 	}
-	header.Set("Content-Type", "application/x-www-form-urlencoded")
-	form := maps.Clone(r.Form)
-	if form == nil {
-		form = url.Values{}
+	if s.header.Get("Accept") == "" {
+		s.header.Set("Accept", "application/json")
 	}
+	s.header.Set("Content-Type", "application/x-www-form-urlencoded")
 	audience := r.Audience
 	if audience == "" {
 		audience = r.Endpoint
 	}
-	if err := r.Auth.apply(header, form, audience); err != nil {
+	if err := r.Auth.apply(s.header, s.form, audience); err != nil {
 		return nil, err
 	}
-	return c.Do(ctx, egress.Request{Method: http.MethodPost, URL: r.Endpoint, Header: header, Body: []byte(form.Encode())})
+	return s, nil
 }
 
-// hide replaces what an error of this request must not repeat.
-func (r *TokenRequest) hide() *strings.Replacer {
-	secrets := []string{string(r.Auth.Secret), string(r.Auth.Authorization), basicSecret(string(r.Auth.Authorization))}
-	for _, name := range []string{"client_secret", "password", "refresh_token", "assertion", "subject_token", "code"} {
-		secrets = append(secrets, r.Form[name]...)
+func (s *sent) send(ctx context.Context, c *egress.Client, endpoint string) (*egress.Response, error) {
+	return c.Do(ctx, egress.Request{Method: http.MethodPost, URL: endpoint, Header: s.header, Body: []byte(s.form.Encode())})
+}
+
+// public are the parameters and headers that an error may repeat.
+var public = []string{"grant_type", "scope", "audience", "resource", "client_id", "client_assertion_type", "Accept", "Content-Type", "User-Agent"}
+
+// hide replaces what an error of this request must not repeat: whatever was sent and is
+// not public, in the forms that an endpoint may have it in.
+func (s *sent) hide() *strings.Replacer {
+	var secrets []string
+	for _, part := range []map[string][]string{s.form, s.header} {
+		for name, values := range part {
+			if !slices.Contains(public, name) {
+				secrets = append(secrets, values...)
+			}
+		}
 	}
+	if authorization := s.header.Get("Authorization"); authorization != "" {
+		_, credentials, _ := strings.Cut(authorization, " ")
+		secret := basicSecret(authorization)
+		decoded, _ := url.QueryUnescape(secret)
+		secrets = append(secrets, credentials, secret, decoded)
+	}
+	for _, secret := range secrets {
+		secrets = append(secrets, url.QueryEscape(secret), url.PathEscape(secret))
+	}
+	// Where one secret begins another, the longer one is to go as a whole.
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
 	var pairs []string
-	for _, s := range secrets {
-		if len(s) >= 4 { // a shorter one would cut words apart, and tell what it is by that
-			pairs = append(pairs, s, redacted)
+	for _, secret := range secrets {
+		if len(secret) >= 4 { // a shorter one would cut words apart, and tell what it is by that
+			pairs = append(pairs, secret, redacted)
 		}
 	}
 	return strings.NewReplacer(pairs...)

@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -158,7 +161,6 @@ func TestUnusableCredentials(t *testing.T) {
 		{Method: ClientSecretPost, ID: "id"},
 		{Method: ClientSecretJWT, ID: "id"},
 		{Method: ClientSecretBasic, Secret: "canary"},
-		{Method: None},
 		{Method: ClientSecretBasic, ID: "a\r\nb", Secret: "canary"},
 		{Method: ClientSecretPost, ID: "id", Secret: "canary\n"},
 		{Method: ClientSecretPost, ID: "id\x7f", Secret: "canary"},
@@ -324,23 +326,51 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
+// An endpoint that repeats all that it was sent, however it has it, tells a log nothing.
 func TestErrorsDoNotRepeatSecrets(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = r.ParseForm()
-		_, password, _ := r.BasicAuth()
-		w.WriteHeader(http.StatusUnauthorized)
-		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_client",
-			"error_description": strings.Repeat("x", 240) + r.Header.Get("Authorization") + password + r.Form.Get("client_secret")})
+		body, _ := io.ReadAll(r.Body)
+		form, _ := url.ParseQuery(string(body))
+		_, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		_, password, _ := (&http.Request{Header: r.Header}).BasicAuth()
+		echo := []string{r.Header.Get("Authorization"), credentials, password, r.Header.Get("X-Key"), string(body)}
+		for _, name := range slices.Sorted(maps.Keys(form)) {
+			echo = append(echo, form[name]...)
+		}
+		for i, text := range echo { // one at a time: a description is cut
+			if strconv.Itoa(i) == form.Get("scope") {
+				w.WriteHeader(http.StatusUnauthorized)
+				_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_client", "error_description": text})
+				return
+			}
+		}
+		w.WriteHeader(http.StatusNotFound)
 	}))
 	defer s.Close()
 	for _, a := range []ClientAuth{
-		{Method: ClientSecretPost, ID: "id", Secret: "canary-canary-canary"},
+		{Method: ClientSecretPost, ID: "id", Secret: "canary /canary"},
+		{Method: ClientSecretBasic, ID: "id", Secret: "canary /canary"},
 		{Method: ClientSecretBasic, Authorization: "Basic aWQ6Y2FuYXJ5LWNhbmFyeS1jYW5hcnk="},
+		{Method: ClientSecretJWT, ID: "id", Secret: "canary-canary-canary-canary-canary"},
+		{Method: None, ID: "id"},
 	} {
-		_, err := RequestToken(t.Context(), newClient(t), TokenRequest{Endpoint: s.URL, Form: grant(), Auth: a})
-		var no *Error
-		if !errors.As(err, &no) || no.Status != 401 || no.Code != "invalid_client" || strings.Contains(err.Error(), "can") || strings.Contains(err.Error(), "aWQ6") {
-			t.Error(err)
+		for part := range 20 {
+			form := grant()
+			form.Set("scope", strconv.Itoa(part))
+			form.Set("client_assertion", "canary.assertion")
+			form.Set("x-argument", "canary argument")
+			_, err := RequestToken(t.Context(), newClient(t), TokenRequest{
+				Endpoint: s.URL, Form: form, Auth: a, Header: http.Header{"X-Key": {"canary-key"}},
+			})
+			var no *Error
+			if !errors.As(err, &no) {
+				t.Fatal(err)
+			}
+			for _, canary := range []string{"canary", "aWQ6", "eyJ", "Y2FuYXJ5"} {
+				if strings.Contains(err.Error(), canary) {
+					t.Errorf("%s, part %d: %v", a.Method, part, err)
+				}
+			}
 		}
 	}
 }
