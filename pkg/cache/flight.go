@@ -114,7 +114,7 @@ func (f *Flight[V]) run(k Key, c *call[V], budget time.Duration, fn func(context
 	// Deferred, so that waiters are released in every way fn can end, runtime.Goexit too.
 	defer func() {
 		if x := recover(); x != nil {
-			c.err = newPanicError(x)
+			c.err = Recovered(x)
 		}
 		cancel()
 		f.mu.Lock()
@@ -126,7 +126,8 @@ func (f *Flight[V]) run(k Key, c *call[V], budget time.Duration, fn func(context
 	c.value, c.err = value, err
 }
 
-func newPanicError(x any) *PanicError {
+// Recovered is the error for a value that recover returned. Call it in the deferred function, where the stack still is the panic's.
+func Recovered(x any) *PanicError {
 	e := &PanicError{Detail: fmt.Sprintf("%T", x), Stack: debug.Stack()}
 	if err, ok := x.(runtime.Error); ok {
 		e.Detail = err.Error()

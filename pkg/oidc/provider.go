@@ -136,7 +136,7 @@ func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 // for. The error is a *Rejection or, where the provider's state leaves it open, a *Fault.
 func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, error) {
 	pol.HMACFromKeySet = false // a published secret is none
-	now := p.now()
+	now, before := p.now(), p.copies()
 	if len(pol.Issuers) == 0 && !pol.SkipClaims && !pol.SignatureOnly {
 		if err := p.defaultIssuer(ctx, raw, &pol, now); err != nil {
 			return nil, err
@@ -149,7 +149,19 @@ func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, 
 	if pol.SkipSignature || algorithms[u.alg].kty == ktyOct {
 		return u.verify(nil)
 	}
-	return p.verifySignature(ctx, u)
+	return p.verifySignature(ctx, u, before)
+}
+
+// copies numbers what is at hand: the document first, then each source of keys; 0 is none.
+func (p *Provider) copies() []uint64 {
+	numbers := make([]uint64, 0, 1+len(p.sources))
+	_, nth := p.metadata.peek()
+	numbers = append(numbers, nth)
+	for _, s := range p.sources {
+		_, nth := s.peek()
+		numbers = append(numbers, nth)
+	}
+	return numbers
 }
 
 // defaultIssuer sets the issuer that the provider itself has. A token that is wrong
@@ -171,8 +183,9 @@ func (p *Provider) defaultIssuer(ctx context.Context, raw string, pol *Policy, n
 }
 
 // verifySignature tries the keys at hand, then those of sources that have none yet, then
-// newer ones.
-func (p *Provider) verifySignature(ctx context.Context, u *unverified) (*Token, error) {
+// newer ones. before is what was at hand when the token came: what is fetched for it is
+// not fetched again for it.
+func (p *Provider) verifySignature(ctx context.Context, u *unverified, before []uint64) (*Token, error) {
 	if len(p.sources) == 0 {
 		return nil, faultf(NoKeySource, "no jwks_endpoint and no extra_jwks_uris for the issuer")
 	}
@@ -206,7 +219,7 @@ func (p *Provider) verifySignature(ctx context.Context, u *unverified) (*Token, 
 	if tried == nil {
 		return nil, fault
 	}
-	if err := p.renew(ctx, tried, u.policy.FromGrant); err != nil {
+	if err := p.renew(ctx, before, u.policy.FromGrant); err != nil {
 		return nil, err
 	}
 	if t, ok := try(); ok {
@@ -226,12 +239,12 @@ func (p *Provider) verifySignature(ctx context.Context, u *unverified) (*Token, 
 	return nil, rejection
 }
 
-// renew asks all sources for newer copies than the given ones, and waits for them. The
+// renew asks the sources for newer copies than those of before, and waits for them. The
 // document is fetched anew beside them, for the next time: jwks_uri may have moved.
 //
 // Anyone may send tokens with an unknown kid: where the provider hangs, they are let go
 // long before the fetch is given up. A grant's token came from the provider itself.
-func (p *Provider) renew(ctx context.Context, parts []uint64, fromGrant bool) error {
+func (p *Provider) renew(ctx context.Context, before []uint64, fromGrant bool) error {
 	if !fromGrant {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, maxRenewalWait)
@@ -239,11 +252,12 @@ func (p *Provider) renew(ctx context.Context, parts []uint64, fromGrant bool) er
 	}
 	flights := make([]<-chan struct{}, 0, len(p.sources))
 	for i, s := range p.sources {
-		flights = append(flights, s.demand(parts[i]))
+		if nth := before[1+i]; nth > 0 {
+			flights = append(flights, s.demand(nth))
+		}
 	}
-	if !p.cfg.Pseudo && p.broken == nil && p.cfg.JWKSEndpoint == "" {
-		_, nth := p.metadata.peek()
-		p.metadata.demand(nth)
+	if before[0] > 0 && p.cfg.JWKSEndpoint == "" && p.metadata.age() > leastPace { // else it was read for this very token
+		p.metadata.demand(before[0])
 	}
 	for _, f := range flights {
 		if err := wait(ctx, f); err != nil {

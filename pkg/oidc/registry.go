@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kong-openid-connect/openid-connect/pkg/cache"
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
 )
 
@@ -189,6 +190,13 @@ func (k *kept[T]) peek() (T, uint64) {
 	return k.good, k.nth
 }
 
+// age is how old the good copy is.
+func (k *kept[T]) age() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.registry.now().Sub(k.goodAt)
+}
+
 // prime starts a fetch where there is no copy, or an old one, and waits for nothing.
 func (k *kept[T]) prime() {
 	k.mu.Lock()
@@ -275,7 +283,7 @@ func (k *kept[T]) end(v T, err error, onDemand bool) {
 func guarded[T any](ctx context.Context, fetch func(context.Context) (T, error)) (v T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = faultf(Internal, "panic in a fetch: %v", r)
+			err = &Fault{Kind: Internal, Err: cache.Recovered(r)}
 		}
 	}()
 	return fetch(ctx)
