@@ -3,8 +3,10 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
+	"github.com/kong-openid-connect/openid-connect/pkg/cache"
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 	"github.com/kong-openid-connect/openid-connect/plugin/authn"
 	"github.com/kong-openid-connect/openid-connect/plugin/kong"
@@ -24,8 +26,13 @@ func (i *Instance) Access(ctx context.Context, e *pluginserver.Event) {
 	}
 }
 
-// decide never fails: what goes wrong is a Decision that refuses.
-func (i *Instance) decide(ctx context.Context, e *pluginserver.Event) *kong.Decision {
+// decide never fails: what goes wrong, a panic too, is a Decision that refuses.
+func (i *Instance) decide(ctx context.Context, e *pluginserver.Event) (d *kong.Decision) {
+	defer func() {
+		if v := recover(); v != nil {
+			d = i.refuse(&authn.Refusal{Outcome: authn.Unexpected, Reason: "panic", Cause: cache.Recovered(v)})
+		}
+	}()
 	if i.broken != nil {
 		return i.refuse(&authn.Refusal{Outcome: authn.Unexpected, Reason: brokenConfiguration, Cause: i.broken})
 	}
@@ -35,7 +42,7 @@ func (i *Instance) decide(ctx context.Context, e *pluginserver.Event) *kong.Deci
 	}
 	if name, named := i.headers.namedByConnection(request); named {
 		return i.refuse(&authn.Refusal{
-			Outcome: authn.BadRequest, Reason: "connection_header", Cause: errors.New("Connection names " + name),
+			Outcome: authn.BadRequest, Reason: "connection_header", Cause: fmt.Errorf("Connection names %.64q", name),
 			Code: "invalid_request", Description: "the Connection header names a header that the gateway writes",
 		})
 	}

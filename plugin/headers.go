@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
@@ -205,7 +206,7 @@ func (p *headerPlan) preflight(r *kong.Request) *kong.Decision {
 
 // pass is the decision for a request that may go on with res.
 func (p *headerPlan) pass(r *kong.Request, c *authn.Credential, res *authn.Result) (*kong.Decision, error) {
-	d := &kong.Decision{Pass: true, Upstream: p.cleared(r), Downstream: res.Replay}
+	d := &kong.Decision{Pass: true, Upstream: p.cleared(r), Downstream: slices.Clone(res.Replay)}
 	for _, rule := range p.upstream {
 		if err := rule.apply(&d.Upstream, res); err != nil {
 			return nil, err

@@ -17,6 +17,7 @@ import (
 // Instance is one configuration, compiled once and never changed.
 type Instance struct {
 	plugin *Plugin
+	issuer string // for the log
 	// broken is why this configuration cannot work; everything below is nil then.
 	broken error
 
@@ -36,24 +37,24 @@ func (p *Plugin) compile(raw json.RawMessage) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	var broken []error
+	var broken []string
 	var warnings []config.Problem
 	for _, problem := range slices.Concat(problems, cfg.Check(), unbuilt(cfg)) {
 		if problem.Warning {
 			warnings = append(warnings, problem)
 		} else {
-			broken = append(broken, errors.New("config."+problem.Field+": "+problem.Message))
+			broken = append(broken, "config."+problem.Field+": "+problem.Message)
 		}
 	}
 	if len(broken) > 0 {
-		return nil, errors.Join(broken...)
+		return nil, errors.New(strings.Join(broken, "; "))
 	}
 	methods, err := authn.Compile(cfg, p.env, p.provider(cfg))
 	if err != nil {
 		return nil, err
 	}
 	i := &Instance{
-		plugin: p, cfg: cfg, methods: methods,
+		plugin: p, issuer: cfg.Issuer, cfg: cfg, methods: methods,
 		policy: authz.Compile(cfg), headers: compileHeaders(cfg), render: newRenderer(cfg, methods.Basic),
 		login: compileLogin(cfg),
 	}
@@ -96,16 +97,13 @@ func (p *Plugin) provider(cfg *config.Config) *authn.Provider {
 			Issuer: cfg.Issuer, Pseudo: cfg.UsingPseudoIssuer, DiscoveryHeaders: headers,
 			JWKSEndpoint: cfg.JWKSEndpoint, ExtraJWKSURIs: cfg.ExtraJWKSURIs,
 			RediscoveryLifetime: cfg.RediscoveryLifetime.Duration(), MaxAge: cfg.CacheTTL.Duration(),
-			Client: client,
+			Timeout: cfg.Timeout.Duration(), Client: client,
 		}),
 	}
 }
 
 func httpVersion(v float64) string {
-	switch {
-	case v >= 2:
-		return egress.HTTP2
-	case v == 1:
+	if v == 1 {
 		return egress.HTTP10
 	}
 	return egress.HTTP11

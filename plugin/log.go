@@ -43,21 +43,14 @@ func newRefusalLog(logger *slog.Logger, now func() time.Time) *refusalLog {
 
 // refused logs r under id and returns the line for Kong's error log, if it is due.
 func (l *refusalLog) refused(i *Instance, r *authn.Refusal, id string) (forKong string) {
-	issuer := ""
-	if i.cfg != nil {
-		issuer = i.cfg.Issuer
-	}
+	issuer := i.issuer
 	level := slog.LevelInfo
-	if operators(r.Outcome) && l.due(time.Second, issuer, r.Reason) {
+	if operators(r.Outcome) && l.due(time.Second, issuer, r.Reason, brokenBy(i)) {
 		level = slog.LevelError
 		forKong = fmt.Sprintf("openid-connect: %v (issuer %s, error id %s)", r, issuer, id)
 	}
 	if r.Reason == authz.OpaqueToken && l.due(warnedAgain, issuer, r.Reason) {
 		l.logger.Warn("rules on claims and an opaque access token: every request is refused", "issuer", issuer)
-	}
-	var panicked *cache.PanicError
-	if errors.As(r.Cause, &panicked) && l.due(time.Second, "panic") {
-		l.logger.Error("a call to the provider panicked", "panic", panicked, "stack", string(panicked.Stack))
 	}
 	dropped, ok := l.take()
 	if !ok {
@@ -69,11 +62,23 @@ func (l *refusalLog) refused(i *Instance, r *authn.Refusal, id string) (forKong 
 	if r.Cause != nil {
 		attrs = append(attrs, slog.Any("cause", r.Cause))
 	}
+	var panicked *cache.PanicError
+	if errors.As(r.Cause, &panicked) && level == slog.LevelError {
+		attrs = append(attrs, slog.String("stack", string(panicked.Stack)))
+	}
 	if dropped > 0 {
 		attrs = append(attrs, slog.Int("lines_dropped", dropped))
 	}
 	l.logger.LogAttrs(context.Background(), level, "request refused", attrs...)
 	return forKong
+}
+
+// brokenBy tells broken configurations of one issuer apart.
+func brokenBy(i *Instance) string {
+	if i.broken == nil {
+		return ""
+	}
+	return i.broken.Error()
 }
 
 // operators reports whether an outcome is the operator's to mend rather than the

@@ -95,9 +95,12 @@ func (p *Plugin) Close() {
 func (p *Plugin) NewInstance(raw json.RawMessage) pluginserver.Instance {
 	i, err := p.compile(raw)
 	if err != nil {
-		i = &Instance{plugin: p, broken: err, render: newRenderer(&config.Config{}, false)}
+		// Enough of it to say whose it is.
+		var known struct{ Issuer string }
+		_ = json.Unmarshal(raw, &known)
+		i = &Instance{plugin: p, issuer: known.Issuer, broken: err, render: newRenderer(&config.Config{}, false)}
 		if p.firstTime(raw) {
-			p.env.Logger.Error("configuration cannot work: every request gets 500", "error", err)
+			p.env.Logger.Error("configuration cannot work: every request gets 500", "issuer", i.issuer, "error", err)
 		}
 	}
 	return i

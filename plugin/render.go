@@ -75,7 +75,8 @@ func (r *renderer) exit(refusal *authn.Refusal, id string) *kong.Exit {
 	}
 	headers = append(headers, header("Content-Type", "application/json; charset=utf-8"))
 	if challenges := r.challenges(refusal); len(challenges) > 0 {
-		headers = append(headers, kong.Header{Name: "WWW-Authenticate", Values: challenges})
+		// One line: of two lines with this name, Kong's nginx keeps the last.
+		headers = append(headers, header("WWW-Authenticate", strings.Join(challenges, ", ")))
 	}
 	if outcome == authn.Unavailable {
 		wait := refusal.RetryAfter

@@ -232,8 +232,8 @@ func TestExit(t *testing.T) {
 	if res.StatusCode != 401 || body != `{"message":"no"}` {
 		t.Errorf("%d %s", res.StatusCode, body)
 	}
-	if got := res.Header["Www-Authenticate"]; !slices.Equal(got, []string{"Bearer", "Basic"}) {
-		t.Errorf("WWW-Authenticate %q", got)
+	if got := res.Header["Www-Authenticate"]; !slices.Equal(got, []string{"Basic"}) {
+		t.Errorf("WWW-Authenticate %q: nginx keeps the last", got)
 	}
 	if res.Header.Get("X-Before") != "1" || res.Header.Get("X-Kong-Response-Latency") == "" {
 		t.Errorf("headers %v", res.Header)

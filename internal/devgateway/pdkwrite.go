@@ -253,7 +253,16 @@ func setResponseHeader(h http.Header, name string, values []string) {
 	if strings.EqualFold(responseName(name), "transfer-encoding") {
 		return // Kong ignores it, too
 	}
+	if len(values) > 1 && slices.Contains(single, http.CanonicalHeaderKey(responseName(name))) {
+		values = values[len(values)-1:]
+	}
 	setHeader(h, responseName(name), values)
+}
+
+// single are the response headers that nginx's Lua holds one value of: of several, the last one stays (ngx_http_lua_headers_out.c).
+var single = []string{
+	"Server", "Date", "Content-Encoding", "Location", "Refresh", "Last-Modified", "Content-Range", "Accept-Ranges", "Www-Authenticate",
+	"Expires", "Etag", "Content-Length", "Content-Type",
 }
 
 // decodeNamed reads the string members of a message into a table; a message without any is a table, too.

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
@@ -59,34 +60,34 @@ func parseBasic(encoded string) (id, secret string, ok bool) {
 }
 
 // paramCredential reads client_id with client_secret, or with an RFC 7523 client
-// assertion, from the query or the body.
+// assertion, from the query or the body. An id alone is no credential.
 func paramCredential(place Place, params *kong.Params) (*Credential, error) {
-	c := &Credential{Place: place, Params: params}
-	var secret, assertion, kind string
-	for name, value := range map[string]*string{
-		"client_id": &c.ID, "client_secret": &secret, "client_assertion": &assertion, "client_assertion_type": &kind,
-	} {
-		values := params.Values(name)
-		if len(values) > 1 {
-			return nil, ambiguous("the " + string(place) + " holds " + name + " twice")
-		}
-		if len(values) == 1 {
-			*value = values[0]
-		}
+	values := func(name string) []string {
+		return slices.DeleteFunc(params.Values(name), func(v string) bool { return v == "" })
 	}
+	secrets, assertions := values("client_secret"), values("client_assertion")
+	if kind := values("client_assertion_type"); len(kind) != 1 || kind[0] != assertionType {
+		assertions = nil
+	}
+	ids := values("client_id")
 	switch {
-	case assertion != "" && kind == assertionType:
-		if !presentable(assertion) || c.ID != "" && !presentable(c.ID) {
-			return nil, malformed("the client assertion holds control characters")
-		}
-		c.Assertion = oauth2.Secret(assertion)
-	case c.ID != "" && secret != "":
-		if !presentable(c.ID) || !presentable(secret) {
-			return nil, malformed("client_id or client_secret holds control characters")
-		}
-		c.Secret = oauth2.Secret(secret)
-	default:
+	case len(secrets) == 0 && len(assertions) == 0, len(assertions) == 0 && len(ids) == 0:
 		return nil, nil
+	case len(ids) > 1 || len(secrets)+len(assertions) > 1:
+		return nil, ambiguous("the " + string(place) + " holds two credentials")
+	}
+	c := &Credential{Place: place, Params: params}
+	if len(ids) == 1 {
+		c.ID = ids[0]
+	}
+	secret := slices.Concat(secrets, assertions)[0]
+	if len(assertions) > 0 {
+		c.Assertion = oauth2.Secret(secret)
+	} else {
+		c.Secret = oauth2.Secret(secret)
+	}
+	if !presentable(secret) || len(ids) == 1 && !presentable(c.ID) {
+		return nil, malformed("the " + string(place) + " holds control characters")
 	}
 	return c, nil
 }

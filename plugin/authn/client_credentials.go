@@ -3,8 +3,10 @@ package authn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -203,7 +205,7 @@ func (m *clientCredentials) Authenticate(ctx context.Context, c *Credential) (*R
 	if !cached {
 		return m.obtainOnce(ctx, c, key)
 	}
-	res, err := m.env.Flight.Do(ctx, key, m.budget, func(ctx context.Context) (*Result, error) {
+	res, err := m.env.Flight.Do(ctx, key, m.callBudget(), func(ctx context.Context) (*Result, error) {
 		// Whoever held the call a moment ago may have filled the cache.
 		if res, err := m.remembered(key, cached); res != nil || err != nil {
 			return res, err
@@ -219,6 +221,10 @@ func (m *clientCredentials) Authenticate(ctx context.Context, c *Credential) (*R
 	}
 	return res, nil
 }
+
+// callBudget is a little less than a request's own time, so that who waits for the call
+// still learns why it failed.
+func (m *clientCredentials) callBudget() time.Duration { return m.budget / 20 * 19 }
 
 // remembered returns what is known of these credentials without a call: nil and nil
 // when nothing is.
@@ -248,8 +254,14 @@ func (m *clientCredentials) obtainOnce(ctx context.Context, c *Credential, key c
 
 // renew replaces a cached result before it ends. Only a 401 ends the old one: the
 // provider no longer takes these credentials.
-func (m *clientCredentials) renew(ctx context.Context, c *Credential, key cache.Key) (*Result, error) {
-	res, err := m.obtain(ctx, c)
+func (m *clientCredentials) renew(ctx context.Context, c *Credential, key cache.Key) (res *Result, err error) {
+	defer func() {
+		if v := recover(); v != nil { // nobody waits who could log it; v itself may hold a secret
+			m.env.Logger.Error("a renewal panicked", "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			res, err = nil, &Refusal{Outcome: Unexpected, Reason: "internal"}
+		}
+	}()
+	res, err = m.obtain(ctx, c)
 	if err == nil {
 		m.env.Tokens.Set(key, res, res.ttl)
 		return res, nil

@@ -81,6 +81,8 @@ func providerFault(err error) *Refusal {
 		rejected *oidc.Rejection
 	)
 	switch {
+	case errors.Is(err, oidc.Internal):
+		return &Refusal{Outcome: Unexpected, Reason: string(oidc.Internal), Cause: err}
 	case errors.As(err, &fault):
 		r.Reason, r.RetryAfter = string(fault.Kind), fault.RetryAfter
 	case errors.As(err, &call):

@@ -66,7 +66,10 @@ func tokenArgs(cfg *config.Config) url.Values {
 		args.Set("audience", strings.Join(cfg.Audience, " "))
 	}
 	for i, name := range cfg.TokenPostArgsNames {
-		args.Set(name, string(cfg.TokenPostArgsValues[i]))
+		if !slices.Contains(cfg.TokenPostArgsNames[:i], name) {
+			args.Del(name) // what is configured replaces what is built in
+		}
+		args.Add(name, string(cfg.TokenPostArgsValues[i])) // RFC 8707 repeats resource
 	}
 	return args
 }

@@ -3,6 +3,7 @@ package kong
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"maps"
 	"slices"
 )
@@ -15,7 +16,10 @@ func ParseJSON(raw []byte) *Params {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber() // written back as it came
 	var doc map[string]any
-	if dec.Decode(&doc) != nil || doc == nil || dec.More() {
+	if dec.Decode(&doc) != nil || doc == nil {
+		return p
+	}
+	if _, err := dec.Token(); err != io.EOF {
 		return p
 	}
 	p.json = doc

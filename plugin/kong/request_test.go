@@ -48,6 +48,7 @@ func TestParseJSON(t *testing.T) {
 		{raw: ``},
 		{raw: `{"client_id":"a"} {"client_id":"b"}`},
 		{raw: `{"client_id":"a"`},
+		{raw: `{"client_id":"a"}}`},
 	} {
 		t.Run(c.raw, func(t *testing.T) {
 			p := ParseJSON([]byte(c.raw))
