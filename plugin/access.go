@@ -71,7 +71,7 @@ func (i *Instance) decide(ctx context.Context, e *pluginserver.Event) (d *kong.D
 		return i.refuse(refusal)
 	}
 	if i.login != nil {
-		return i.login.respond(result)
+		return i.login.respond(result, i.plugin.env.Now())
 	}
 	decision, err := i.headers.pass(request, credential, result)
 	if err != nil {

@@ -114,7 +114,8 @@ func httpVersion(v float64) string {
 func Lint(file []byte) ([]config.Problem, error) { return config.Lint(file, unbuilt) }
 
 // unbuilt refuses settings that would let more requests through if they were
-// silently passed over, and a configuration without any method that works.
+// silently passed over, and a configuration without any method that works. Of other
+// settings without effect it warns.
 func unbuilt(cfg *config.Config) []config.Problem {
 	var problems []config.Problem
 	for _, f := range []struct {
@@ -129,13 +130,39 @@ func unbuilt(cfg *config.Config) []config.Problem {
 		{len(cfg.Domains) > 0, "domains"},
 		{cfg.MaxAge != nil, "max_age"},
 		{cfg.JWTSessionCookie != "", "jwt_session_cookie"},
-		{cfg.LoginAction == redirectWithToken && loginBy(cfg, config.ClientCredentials), "login_action"},
+		{cfg.LoginAction == config.LoginRedirect && slices.Contains(cfg.LoginMethods, config.ClientCredentials), "login_action"},
 	} {
 		if f.set {
 			problems = append(problems, config.Problem{Field: f.name, Message: "not built in this version, and requests must not pass without it"})
 		}
 	}
-	if err := authn.Usable(cfg); err != nil {
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{
+		{cfg.Anonymous != "", "anonymous"},
+		{cfg.ClusterCacheStrategy != config.StrategyOff, "cluster_cache_strategy"},
+		{cfg.SearchUserInfo, "search_user_info"},
+		{cfg.VerifyParameters, "verify_parameters"},
+		{cfg.ResolveDistributedClaims, "resolve_distributed_claims"},
+		{cfg.TokenExchange != nil, "token_exchange"},
+		{cfg.TokenExchangeEndpoint != "", "token_exchange_endpoint"},
+		{cfg.UpstreamUserInfoHeader != "", "upstream_user_info_header"},
+		{cfg.UpstreamUserInfoJWTHeader != "", "upstream_user_info_jwt_header"},
+		{cfg.UpstreamIntrospectionHeader != "", "upstream_introspection_header"},
+		{cfg.UpstreamIntrospectionJWTHeader != "", "upstream_introspection_jwt_header"},
+		{cfg.UpstreamSessionIDHeader != "", "upstream_session_id_header"},
+		{cfg.DownstreamUserInfoHeader != "", "downstream_user_info_header"},
+		{cfg.DownstreamUserInfoJWTHeader != "", "downstream_user_info_jwt_header"},
+		{cfg.DownstreamIntrospectionHeader != "", "downstream_introspection_header"},
+		{cfg.DownstreamIntrospectionJWTHeader != "", "downstream_introspection_jwt_header"},
+		{cfg.DownstreamSessionIDHeader != "", "downstream_session_id_header"},
+	} {
+		if f.set {
+			problems = append(problems, config.Problem{Field: f.name, Message: "not built in this version: it has no effect", Warning: true})
+		}
+	}
+	if err := authn.Usable(cfg); err != nil && len(cfg.AuthMethods) > 0 {
 		problems = append(problems, config.Problem{Field: "auth_methods", Message: err.Error()})
 	}
 	return problems

@@ -3,17 +3,12 @@ package plugin
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/kong-openid-connect/openid-connect/plugin/authn"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 	"github.com/kong-openid-connect/openid-connect/plugin/kong"
-)
-
-// The values of login_action and login_tokens that mean something here.
-const (
-	answerWithTokens  config.LoginAction = "response"
-	redirectWithToken config.LoginAction = "redirect"
-	wholeResponse     config.LoginToken  = "tokens"
 )
 
 // loginResponse answers a login with its tokens instead of calling the upstream:
@@ -24,21 +19,17 @@ type loginResponse struct {
 
 // compileLogin returns nil where a login goes on to the upstream.
 func compileLogin(cfg *config.Config) *loginResponse {
-	if cfg.LoginAction != answerWithTokens || !loginBy(cfg, config.ClientCredentials) {
+	if cfg.LoginAction != config.LoginResponse || !slices.Contains(cfg.LoginMethods, config.ClientCredentials) {
 		return nil
 	}
 	return &loginResponse{tokens: cfg.LoginTokens}
 }
 
-func loginBy(cfg *config.Config, method config.AuthMethod) bool {
-	return slices.Contains(cfg.LoginMethods, method)
-}
-
 // respond is the answer that hands res to the client: the token endpoint's own
 // answer with login_tokens=tokens, else the tokens that are listed.
-func (l *loginResponse) respond(res *authn.Result) *kong.Decision {
-	body := res.Response
-	if !slices.Contains(l.tokens, wholeResponse) {
+func (l *loginResponse) respond(res *authn.Result, now time.Time) *kong.Decision {
+	body := aged(res, now)
+	if !slices.Contains(l.tokens, config.LoginTokens) {
 		tokens := map[string]string{}
 		for name, token := range map[config.LoginToken]string{
 			"access_token": res.AccessToken, "id_token": res.IDToken, "refresh_token": res.RefreshToken,
@@ -55,4 +46,16 @@ func (l *loginResponse) respond(res *authn.Result) *kong.Decision {
 			header("Content-Type", "application/json; charset=utf-8"), header("Cache-Control", "no-store")), // RFC 6749 §5.1
 		Body: body,
 	}}
+}
+
+// aged is the token endpoint's answer with the expires_in that is left of it: a cached
+// token is no longer as young as it was.
+func aged(res *authn.Result, now time.Time) []byte {
+	var answer map[string]json.RawMessage
+	if json.Unmarshal(res.Response, &answer) != nil || answer["expires_in"] == nil || res.Expires.IsZero() {
+		return res.Response
+	}
+	answer["expires_in"] = strconv.AppendInt(nil, int64(max(0, res.Expires.Sub(now))/time.Second), 10)
+	body, _ := json.Marshal(answer) // it has just been decoded
+	return body
 }

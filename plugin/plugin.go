@@ -76,7 +76,7 @@ func New(o Options) *Plugin {
 			Registry:   oidc.NewRegistry(),
 			Egress:     egress.NewPool(egress.Options{RootCAs: o.RootCAs, Resolve: o.Resolve}),
 			Logger:     o.Logger,
-			Once:       func(name ...string) bool { return log.due(warnedAgain, name...) },
+			Due:        log.due,
 			Now:        o.Now,
 		},
 		log: log,

@@ -35,7 +35,8 @@ type ClientAuth struct {
 // assertionLife is how long a client assertion may be used.
 const assertionLife = time.Minute
 
-const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" // RFC 7523 §2.2
+// AssertionType is the client_assertion_type of a JWT (RFC 7523 §2.2).
+const AssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // apply adds the client's proof to a request. audience is that of an assertion.
 func (a *ClientAuth) apply(header http.Header, form url.Values, audience string) error {
@@ -62,7 +63,7 @@ func (a *ClientAuth) apply(header http.Header, form url.Values, audience string)
 			return err
 		}
 		form.Set("client_id", a.ID)
-		form.Set("client_assertion_type", assertionType)
+		form.Set("client_assertion_type", AssertionType)
 		form.Set("client_assertion", jwt)
 	case None:
 		if a.ID != "" {

@@ -228,7 +228,7 @@ func TestClientSecretJWT(t *testing.T) {
 		jwt := e.form.Get("client_assertion")
 		var claims struct{ Aud string }
 		decode(t, strings.Split(jwt, ".")[1], &claims)
-		if seen[jwt] || claims.Aud != e.url || e.form.Get("client_assertion_type") != assertionType || e.form.Has("client_secret") {
+		if seen[jwt] || claims.Aud != e.url || e.form.Get("client_assertion_type") != AssertionType || e.form.Has("client_secret") {
 			t.Errorf("form %v", e.form)
 		}
 		seen[jwt] = true

@@ -14,7 +14,6 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
-	"github.com/kong-openid-connect/openid-connect/plugin/config"
 	"github.com/kong-openid-connect/openid-connect/plugin/kong"
 )
 
@@ -41,8 +40,7 @@ const (
 
 // Credential is what a client sent to prove itself.
 type Credential struct {
-	Method config.AuthMethod
-	Place  Place
+	Place Place
 
 	ID     string
 	Secret oauth2.Secret
@@ -63,15 +61,14 @@ type Credential struct {
 // Result is a successful authentication: tokens that have been verified as the
 // configuration asks. It is shared by requests; nobody changes it.
 type Result struct {
-	Method config.AuthMethod
-
 	AccessToken  string
 	Access       *oidc.Token // nil: the access token is opaque
 	IDToken      string
 	ID           *oidc.Token // nil: there is none
 	RefreshToken string
 
-	// Response is the token endpoint's whole answer, for login_action=response.
+	// Response is the token endpoint's whole answer, where login_action=response hands
+	// it on.
 	Response []byte
 	// Replay are the token endpoint's headers that token_headers_replay passes on.
 	Replay []kong.Header
@@ -128,10 +125,10 @@ type Env struct {
 	Registry   *oidc.Registry
 	Egress     *egress.Pool
 	Logger     *slog.Logger
-	// Once reports whether the thing named is to be said now; it is not to be said again
-	// for a day.
-	Once func(name ...string) bool
-	Now  func() time.Time
+	// Due reports whether the thing named is to be said now; it is then not due again
+	// before every is over.
+	Due func(every time.Duration, name ...string) bool
+	Now func() time.Time
 }
 
 // Provider is the identity provider of one configuration.

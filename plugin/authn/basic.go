@@ -9,9 +9,6 @@ import (
 	"github.com/kong-openid-connect/openid-connect/plugin/kong"
 )
 
-// assertionType is RFC 7523 §2.2's value of client_assertion_type.
-const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-
 // basicCredential reads HTTP Basic credentials. Another scheme is not ours; a
 // Basic header that cannot be read is refused without a call.
 func basicCredential(r *kong.Request) (*Credential, error) {
@@ -66,7 +63,7 @@ func paramCredential(place Place, params *kong.Params) (*Credential, error) {
 		return slices.DeleteFunc(params.Values(name), func(v string) bool { return v == "" })
 	}
 	secrets, assertions := values("client_secret"), values("client_assertion")
-	if kind := values("client_assertion_type"); len(kind) != 1 || kind[0] != assertionType {
+	if kind := values("client_assertion_type"); len(kind) != 1 || kind[0] != oauth2.AssertionType {
 		assertions = nil
 	}
 	ids := values("client_id")

@@ -1,8 +1,11 @@
 package authn
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
@@ -37,6 +40,8 @@ type Refusal struct {
 	// TokenSent says that the client sent a token rather than other credentials, or
 	// none: only then does a challenge carry error="invalid_token" (RFC 6750 §3.1).
 	TokenSent bool
+	// CredentialsRefused says that the provider itself does not take the credentials.
+	CredentialsRefused bool
 	// Scopes are those whose lack is the reason of a 403.
 	Scopes []string
 	// RetryAfter is how long the provider asks to be left alone; 0 if it says nothing.
@@ -67,6 +72,13 @@ func AsRefusal(err error) *Refusal {
 	return &Refusal{Outcome: Unexpected, Reason: "internal", Cause: err}
 }
 
+// badToken is the reason of a provider's token that does not verify.
+const badToken = "idp_bad_token"
+
+var errNoTokenEndpoint error = &oidc.Fault{
+	Kind: oidc.BadDiscovery, Err: errors.New("neither the metadata nor config.token_endpoint names a token endpoint"),
+}
+
 // providerFault is what an unusable answer of the provider, or none, makes of a
 // request: 503, whatever the client sent.
 func providerFault(err error) *Refusal {
@@ -90,7 +102,66 @@ func providerFault(err error) *Refusal {
 	case errors.As(err, &bad):
 		r.Reason = "idp_bad_response"
 	case errors.As(err, &rejected):
-		r.Reason = "idp_bad_token"
+		r.Reason = badToken
 	}
 	return r
+}
+
+// endpointRefusal classifies an error of the token endpoint, as behaviour.md §4 says.
+// withClientInput tells that arguments, headers or an assertion of the client went
+// along: then a 4xx may be the client's doing and not the configuration's.
+func endpointRefusal(err error, withClientInput bool) *Refusal {
+	var answer *oauth2.Error
+	switch {
+	case errors.As(err, &answer):
+	case errors.Is(err, oauth2.ErrCredentials), errors.Is(err, egress.BadRequest) && withClientInput:
+		// Nothing was sent: what the client gave us cannot be.
+		refusal := malformed("the credentials cannot be sent to the identity provider")
+		refusal.Cause = err
+		return refusal
+	default:
+		return providerFault(err)
+	}
+	r := &Refusal{Cause: answer, Code: answer.Code, Reason: answer.Code}
+	switch {
+	case answer.Status == http.StatusUnauthorized:
+		r.Outcome, r.Code, r.CredentialsRefused = Unauthorized, "invalid_client", true
+	case answer.Status == http.StatusTooManyRequests || answer.Status >= 500:
+		fault := providerFault(err)
+		fault.Reason, fault.RetryAfter = "idp_status", answer.RetryAfter
+		return fault
+	case slices.Contains([]string{"invalid_client", "invalid_grant", "unauthorized_client"}, answer.Code):
+		r.Outcome, r.CredentialsRefused = Unauthorized, true
+	case slices.Contains([]string{"invalid_scope", "access_denied"}, answer.Code):
+		r.Outcome = Forbidden
+	case answer.Status < 400:
+		fault := providerFault(err)
+		fault.Reason = "idp_bad_response"
+		return fault
+	case withClientInput:
+		r.Outcome, r.Code = Unauthorized, "invalid_request"
+	default:
+		r.Outcome, r.Code = Unexpected, "server_error"
+	}
+	if r.Reason == "" {
+		r.Reason = "idp_refused"
+	}
+	// The provider's own description may name anything; ours names nothing.
+	r.Description = "the identity provider refused the credentials or the request"
+	return r
+}
+
+// waitRefusal is what an error of a shared call means for one that waited: its own
+// time ran out, or the call's Refusal.
+func waitRefusal(err error) *Refusal {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		var r *Refusal
+		if errors.As(err, &r) {
+			return r
+		}
+		fault := providerFault(err)
+		fault.Reason = "idp_timeout"
+		return fault
+	}
+	return AsRefusal(err)
 }

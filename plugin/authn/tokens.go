@@ -2,12 +2,10 @@ package authn
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -15,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kong-openid-connect/openid-connect/pkg/egress"
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
@@ -56,8 +53,8 @@ func lenientBase64(s string) []byte {
 
 // tokenArgs are the arguments of every token request: scope, audience and what
 // token_post_args_names adds or replaces. No scopes, no scope parameter.
-func tokenArgs(cfg *config.Config) url.Values {
-	args := url.Values{"grant_type": {"client_credentials"}}
+func tokenArgs(cfg *config.Config, grant config.Grant) url.Values {
+	args := url.Values{"grant_type": {string(grant)}}
 	if len(cfg.Scopes) > 0 {
 		args.Set("scope", strings.Join(cfg.Scopes, " "))
 	}
@@ -94,7 +91,7 @@ func tokenPolicy(cfg *config.Config, method config.AuthMethod) oidc.Policy {
 // tokenDigest condenses the settings that a token request and the verification of
 // its answer depend on, and no others: a PATCH of what only shapes the answer to
 // the client keeps the cache.
-func tokenDigest(cfg *config.Config, method config.AuthMethod) string {
+func tokenDigest(cfg *config.Config, of grantOf) string {
 	var secrets []string
 	for _, list := range [][]oauth2.Secret{
 		cfg.ClientSecret, {cfg.HTTPProxyAuthorization, cfg.HTTPSProxyAuthorization}, cfg.DiscoveryHeadersValues, cfg.TokenHeadersValues,
@@ -107,9 +104,9 @@ func tokenDigest(cfg *config.Config, method config.AuthMethod) string {
 	// Field by field, so that a reader sees what counts.
 	settings := []any{
 		cfg.Issuer, cfg.UsingPseudoIssuer, cfg.DiscoveryHeadersNames, cfg.JWKSEndpoint, cfg.ExtraJWKSURIs,
-		cfg.TokenEndpoint, forwardedAuth(cfg), firstHMAC(cfg.ClientAlg), tokenArgs(cfg),
+		cfg.TokenEndpoint, of.auth, tokenArgs(cfg, of.grant), keepsResponse(cfg, of.method),
 		cfg.TokenHeadersNames, cfg.TokenHeadersReplay, cfg.TokenHeadersPrefix, cfg.TokenHeadersGrants,
-		cfg.Leeway, cfg.VerifyClaims, cfg.VerifySignature, slices.Contains(cfg.IgnoreSignature, config.UnsignedSource(method)), cfg.IssuersAllowed, cfg.EnableHSSignatures,
+		cfg.Leeway, cfg.VerifyClaims, cfg.VerifySignature, slices.Contains(cfg.IgnoreSignature, config.UnsignedSource(of.method)), cfg.IssuersAllowed, cfg.EnableHSSignatures,
 		cfg.CacheTTL, cfg.CacheTTLMin, cfg.CacheTTLMax, cfg.CacheTTLNeg,
 		cfg.SSLVerify, cfg.HTTPVersion, cfg.HTTPProxy, cfg.HTTPSProxy, cfg.NoProxy, secrets,
 	}
@@ -120,6 +117,24 @@ func tokenDigest(cfg *config.Config, method config.AuthMethod) string {
 	}
 	sum := sha256.Sum256(encoded)
 	return hex.EncodeToString(sum[:])
+}
+
+// keepsResponse says whether the token endpoint's whole answer is handed to the client.
+func keepsResponse(cfg *config.Config, method config.AuthMethod) bool {
+	return cfg.LoginAction == config.LoginResponse && slices.Contains(cfg.LoginMethods, method) && slices.Contains(cfg.LoginTokens, config.LoginTokens)
+}
+
+// namesOnly reports whether a token names no other client than ids: by client_id (RFC
+// 9068 §2.2) or by azp, where it has them. Ids that are GUIDs come back in lower case.
+func namesOnly(t *oidc.Token, ids []string) bool {
+	for _, claim := range []string{"client_id", "azp"} {
+		name, present := t.Claims[claim]
+		text, _ := name.(string)
+		if present && !slices.ContainsFunc(ids, func(id string) bool { return strings.EqualFold(id, text) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // replayed picks the token endpoint's headers that go on to the client.
@@ -171,62 +186,3 @@ func (r *Result) Alive(now time.Time) bool { return r.Expires.IsZero() || now.Be
 func (r *Result) renewalDue(now time.Time) bool { return now.UnixNano() >= r.renewAt.Load() }
 
 func (r *Result) pauseRenewal(now time.Time) { r.renewAt.Store(now.Add(renewPause).UnixNano()) }
-
-// endpointRefusal classifies an error of the token endpoint, as behaviour.md §4 says.
-// withClientInput tells that arguments, headers or an assertion of the client went
-// along: then a 4xx may be the client's doing and not the configuration's.
-func endpointRefusal(err error, withClientInput bool) *Refusal {
-	var answer *oauth2.Error
-	switch {
-	case errors.As(err, &answer):
-	case errors.Is(err, oauth2.ErrCredentials), errors.Is(err, egress.BadRequest) && withClientInput:
-		// Nothing was sent: what the client gave us cannot be.
-		refusal := malformed("the credentials cannot be sent to the identity provider")
-		refusal.Cause = err
-		return refusal
-	default:
-		return providerFault(err)
-	}
-	r := &Refusal{Cause: answer, Code: answer.Code, Reason: answer.Code}
-	switch {
-	case answer.Status == http.StatusUnauthorized:
-		r.Outcome, r.Code = Unauthorized, "invalid_client"
-	case answer.Status == http.StatusTooManyRequests || answer.Status >= 500:
-		fault := providerFault(err)
-		fault.Reason, fault.RetryAfter = "idp_status", answer.RetryAfter
-		return fault
-	case slices.Contains([]string{"invalid_client", "invalid_grant", "unauthorized_client"}, answer.Code):
-		r.Outcome = Unauthorized
-	case slices.Contains([]string{"invalid_scope", "access_denied"}, answer.Code):
-		r.Outcome = Forbidden
-	case answer.Status < 400:
-		fault := providerFault(err)
-		fault.Reason = "idp_bad_response"
-		return fault
-	case withClientInput:
-		r.Outcome, r.Code = Unauthorized, "invalid_request"
-	default:
-		r.Outcome, r.Code = Unexpected, "server_error"
-	}
-	if r.Reason == "" {
-		r.Reason = "idp_refused"
-	}
-	// The provider's own description may name anything; ours names nothing.
-	r.Description = "the identity provider refused the credentials or the request"
-	return r
-}
-
-// waitRefusal is what an error of a shared call means for one that waited: its own
-// time ran out, or the call's Refusal.
-func waitRefusal(err error) *Refusal {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		var r *Refusal
-		if errors.As(err, &r) {
-			return r
-		}
-		fault := providerFault(err)
-		fault.Reason = "idp_timeout"
-		return fault
-	}
-	return AsRefusal(err)
-}

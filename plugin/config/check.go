@@ -90,7 +90,7 @@ func checkAddresses(c *Config, r *report) {
 	for i, address := range c.ExtraJWKSURIs {
 		field := fmt.Sprintf("extra_jwks_uris[%d]", i+1)
 		if address != "" && !strings.Contains(address, "://") && !kongschema.IsReference(address) {
-			r.warn(field, "has no scheme, so it cannot be fetched: write https:// before it")
+			r.warn(field, "has no scheme: taken for https, write https:// before it")
 			continue
 		}
 		checkAddress(r, field, address)
@@ -261,6 +261,9 @@ func checkRest(c *Config, r *report) {
 	}
 	if c.UsingPseudoIssuer && c.VerifySignature && c.JWKSEndpoint == "" && len(c.ExtraJWKSURIs) == 0 {
 		r.warn("using_pseudo_issuer", "nothing is discovered, so that jwks_endpoint or extra_jwks_uris must give the keys")
+	}
+	if c.UsingPseudoIssuer && c.TokenEndpoint == "" && slices.Contains(c.AuthMethods, ClientCredentials) && len(c.AuthMethods) == 1 {
+		r.refuse("token_endpoint", "is needed: nothing is discovered with using_pseudo_issuer")
 	}
 	if x := c.TokenExchange; x != nil {
 		if x.Request.EmptyAudience && len(x.Request.Audience) > 0 {

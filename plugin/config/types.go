@@ -151,6 +151,15 @@ type (
 	CloudProvider string
 )
 
+// The values of LoginAction, and of LoginToken for the whole answer of the token endpoint.
+const (
+	LoginUpstream LoginAction = "upstream"
+	LoginResponse LoginAction = "response"
+	LoginRedirect LoginAction = "redirect"
+
+	LoginTokens LoginToken = "tokens"
+)
+
 // enums is the one place where the values of constrained types stand, in the order of the schema.
 var enums = kongschema.Enums{
 	reflect.TypeFor[AuthMethod](): {"password", "client_credentials", "authorization_code", "bearer", "introspection",

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -47,9 +46,8 @@ type Exit struct {
 // through: the caller exits.
 func (d *Decision) Apply(e *pluginserver.Event) error {
 	if d.LogError != "" {
-		if err := logError(e, d.LogError); err != nil {
-			return err
-		}
+		// That a line is lost changes no decision.
+		_ = e.Tell("kong.log.err", pluginserver.AppendList(nil, d.LogError))
 	}
 	switch {
 	case d.Exit != nil:
@@ -70,12 +68,12 @@ func (d *Decision) Apply(e *pluginserver.Event) error {
 		}
 	}
 	if d.RawQuery != nil {
-		if err := tellBytes(e, "kong.service.request.set_raw_query", d.RawQuery); err != nil {
+		if err := e.Tell("kong.service.request.set_raw_query", pluginserver.AppendString(nil, string(d.RawQuery))); err != nil {
 			return err
 		}
 	}
 	if d.Body != nil {
-		if err := tellBytes(e, "kong.service.request.set_raw_body", d.Body); err != nil {
+		if err := e.Tell("kong.service.request.set_raw_body", pluginserver.AppendString(nil, string(d.Body))); err != nil {
 			return err
 		}
 	}
@@ -88,16 +86,6 @@ func setHeaders(e *pluginserver.Event, method string, headers []Header) error {
 		return nil
 	}
 	args, err := pluginserver.AppendHeaders(nil, headers)
-	if err != nil {
-		return fmt.Errorf("kong: %s: %w", method, err)
-	}
-	return e.Tell(method, args)
-}
-
-// tellBytes sends a String or ByteString argument; both have the same form on the
-// wire, and Kong takes any bytes for either.
-func tellBytes(e *pluginserver.Event, method string, v []byte) error {
-	args, err := proto.Marshal(&kong_plugin_protocol.ByteString{V: v})
 	if err != nil {
 		return fmt.Errorf("kong: %s: %w", method, err)
 	}
@@ -120,13 +108,4 @@ func shareGroups(e *pluginserver.Event, groups []string) error {
 		return fmt.Errorf("kong: groups: %w", err)
 	}
 	return e.Tell("kong.ctx.shared.set", args)
-}
-
-// logError queues kong.log.err(line): a ListValue with one string.
-func logError(e *pluginserver.Event, line string) error {
-	value := protowire.AppendTag(nil, 3, protowire.BytesType) // Value.string_value
-	value = protowire.AppendString(value, line)
-	args := protowire.AppendTag(nil, 1, protowire.BytesType) // ListValue.values
-	args = protowire.AppendBytes(args, value)
-	return e.Tell("kong.log.err", args)
 }

@@ -11,9 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
 
@@ -47,7 +44,7 @@ type Request struct {
 
 // Read fetches the headers of e's request: one PDK call.
 func Read(e *pluginserver.Event) (*Request, error) {
-	reply, err := e.Ask("kong.request.get_headers", maxHeadersArgs)
+	reply, err := e.Ask("kong.request.get_headers", pluginserver.AppendInt(nil, MaxHeaders))
 	if err != nil {
 		return nil, fmt.Errorf("kong: get_headers: %w", err)
 	}
@@ -60,9 +57,6 @@ func Read(e *pluginserver.Event) (*Request, error) {
 	}
 	return &Request{event: e, headers: headers}, nil
 }
-
-// maxHeadersArgs is the encoded Int{v: MaxHeaders}.
-var maxHeadersArgs = []byte{0x08, 0xe8, 0x07}
 
 // Headers returns all request headers: names in lower case, in Kong's order.
 func (r *Request) Headers() []Header { return r.headers }
@@ -94,11 +88,11 @@ func (r *Request) Query() (*Params, error) {
 		if err != nil {
 			return nil, fmt.Errorf("kong: get_raw_query: %w", err)
 		}
-		var s kong_plugin_protocol.ByteString // String on the wire, but its bytes may be anything
-		if err := proto.Unmarshal(reply, &s); err != nil {
+		raw, err := pluginserver.DecodeString(reply)
+		if err != nil {
 			return nil, fmt.Errorf("kong: get_raw_query: %w", err)
 		}
-		r.query = ParseForm(string(s.GetV()))
+		r.query = ParseForm(raw)
 	}
 	return r.query, nil
 }
@@ -158,15 +152,14 @@ func (r *Request) Form() (*Params, error) {
 		if err != nil {
 			return nil, fmt.Errorf("kong: get_raw_body: %w", err)
 		}
-		var body kong_plugin_protocol.RawBodyResult
-		if err := proto.Unmarshal(reply, &body); err != nil {
+		body, err := pluginserver.DecodeString(reply) // "" of one that nginx spilled to a file after all
+		if err != nil {
 			return nil, fmt.Errorf("kong: get_raw_body: %w", err)
 		}
-		// A body that nginx spilled to a file after all is not searched.
 		if r.contentType() == jsonType {
-			r.form = ParseJSON(body.GetContent())
+			r.form = ParseJSON([]byte(body))
 		} else {
-			r.form = ParseForm(string(body.GetContent()))
+			r.form = ParseForm(body)
 		}
 	}
 	return r.form, nil
