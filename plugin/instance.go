@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
@@ -91,8 +92,10 @@ func (p *Plugin) provider(cfg *config.Config) *authn.Provider {
 	for i, name := range cfg.DiscoveryHeadersNames {
 		headers.Add(name, string(cfg.DiscoveryHeadersValues[i]))
 	}
+	waiting, _ := p.env.Waiting.LoadOrStore(cfg.Issuer, new(atomic.Int64))
 	return &authn.Provider{
-		Client: client,
+		Client:  client,
+		Waiting: waiting.(*atomic.Int64),
 		Provider: p.env.Registry.Provider(oidc.ProviderConfig{
 			Issuer: cfg.Issuer, Pseudo: cfg.UsingPseudoIssuer, DiscoveryHeaders: headers,
 			JWKSEndpoint: cfg.JWKSEndpoint, ExtraJWKSURIs: cfg.ExtraJWKSURIs,

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
@@ -19,8 +20,17 @@ import (
 )
 
 func main() {
+	// A log whose reader has gone (Kong's old worker, `| logger`) is no reason to end.
+	signal.Ignore(syscall.SIGPIPE)
+	if os.Getenv("GOMEMLIMIT") == "" { // as where Kong starts the server
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
+
+// memoryLimit is the soft limit where GOMEMLIMIT gives none: full caches take some 150
+// MiB.
+const memoryLimit = 256 << 20
 
 // run is the command; its result is the exit code: 0 done, 1 failed, 2 wrong usage.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -71,7 +81,9 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, listening func())
 		return err
 	}
 	defer closeLog()
-	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: s.logLevel}))
+	lines := newLineLog(out)
+	defer lines.Close()
+	logger := slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: s.logLevel}))
 
 	roots, err := s.rootCAs()
 	if err != nil {

@@ -34,7 +34,7 @@ func TestSettings(t *testing.T) {
 
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"serve"}, {"-nonsense"}, {"-socket-mode", "999"}, {"-resolve", "a=b"}, {"-log-level", "loud"}, {"-help"}, {"lint"}, {"verify"},
+		{"serve"}, {"-nonsense"}, {"-socket-mode", "999"}, {"-resolve", "a=b"}, {"-resolve", "a.test:80=b.test:80"}, {"-log-level", "loud"}, {"-help"}, {"lint"}, {"verify"},
 	} {
 		var out, errOut bytes.Buffer
 		if code := run(args, strings.NewReader(""), &out, &errOut); code != 2 || errOut.Len() == 0 || out.Len() != 0 {
@@ -45,6 +45,18 @@ func TestWrongUsage(t *testing.T) {
 	var errOut bytes.Buffer
 	if code := run(nil, nil, &bytes.Buffer{}, &errOut); code != 2 || !strings.Contains(errOut.String(), "OPENID_CONNECT_SOCKET_MODE") {
 		t.Errorf("exit %d: %s", code, errOut.String())
+	}
+}
+
+func TestCAFile(t *testing.T) {
+	for name, pem := range map[string]string{"empty": "", "no PEM": "certificate"} {
+		file := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(file, []byte(pem), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (&settings{caFile: file}).rootCAs(); err == nil || !strings.Contains(err.Error(), "-ca-file") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

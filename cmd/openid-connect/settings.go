@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -95,8 +96,8 @@ func (s *settings) addResolve(v string) error {
 		if _, _, err := net.SplitHostPort(from); !ok || err != nil {
 			return fmt.Errorf("not host:port=address:port: %q", entry)
 		}
-		if _, _, err := net.SplitHostPort(to); err != nil {
-			return fmt.Errorf("not host:port=address:port: %q", entry)
+		if _, err := netip.ParseAddrPort(to); err != nil {
+			return fmt.Errorf("not host:port=address:port: %q: %w", entry, err)
 		}
 		s.resolve[strings.ToLower(from)] = to
 	}

@@ -190,7 +190,7 @@ func Roots(pem []byte) (*x509.CertPool, error) {
 	if err != nil {
 		pool = x509.NewCertPool() // a system without roots still has the added ones
 	}
-	if len(pem) > 0 && !pool.AppendCertsFromPEM(pem) {
+	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("egress: no certificate in the CA file")
 	}
 	return pool, nil

@@ -50,7 +50,9 @@ func (s *Server) serve(events context.Context, nc net.Conn) {
 	switch err := c.loop(events); {
 	case errors.Is(err, io.EOF), errors.Is(err, ErrExited), errors.Is(err, errStopped), errors.Is(err, net.ErrClosed):
 	default:
-		s.log.Info("connection closed", "err", err)
+		if unlogged, due := s.closes.due(time.Now()); due {
+			s.log.Info("connection closed", "error", err, "not_logged_before", unlogged)
+		}
 	}
 }
 

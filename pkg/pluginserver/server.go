@@ -50,7 +50,7 @@ type Options struct {
 	Info   Info         // Name is used in log lines
 	Logger *slog.Logger // nil: nothing is logged
 
-	MaxFrame      int           // bytes; 0: 4 MiB
+	MaxFrame      int           // bytes; 0: 1 MiB
 	MaxConns      int           // connections served at once, others wait to be accepted; 0: 10,000
 	MaxInstances  int           // configurations kept; beyond it the least recently used goes; 0: 10,000
 	FrameTimeout  time.Duration // for a frame that has begun, an answer of Kong, a write; 0: 30 s
@@ -79,7 +79,7 @@ func (o Options) withDefaults() Options {
 	for _, n := range []struct {
 		value *int
 		std   int
-	}{{&o.MaxFrame, 4 << 20}, {&o.MaxConns, 10_000}, {&o.MaxInstances, 10_000}} {
+	}{{&o.MaxFrame, 1 << 20}, {&o.MaxConns, 10_000}, {&o.MaxInstances, 10_000}} {
 		if *n.value <= 0 {
 			*n.value = n.std
 		}
@@ -97,10 +97,30 @@ type Server struct {
 	draining atomic.Bool
 	running  sync.WaitGroup // connections
 
-	mu        sync.Mutex // guards conns and the two below
-	conns     map[*conn]struct{}
-	lastPanic time.Time
-	unlogged  int // panics since, whose stack was not logged
+	panics, closes oncePerSecond // their log lines
+
+	mu    sync.Mutex // guards conns
+	conns map[*conn]struct{}
+}
+
+// oncePerSecond bounds the log lines of one kind.
+type oncePerSecond struct {
+	mu       sync.Mutex // guards both below
+	last     time.Time
+	unlogged int // since
+}
+
+// due reports whether a line may be written now, and how many were not since the last one.
+func (o *oncePerSecond) due(now time.Time) (unlogged int, due bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now.Sub(o.last) < time.Second {
+		o.unlogged++
+		return 0, false
+	}
+	unlogged = o.unlogged
+	o.last, o.unlogged = now, 0
+	return unlogged, true
 }
 
 // NewServer prepares a Server.
@@ -194,7 +214,7 @@ func (s *Server) accept(ctx, events context.Context, l net.Listener) error {
 		// Out of descriptors or memory, most likely: it passes.
 		<-slots
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		s.log.WarnContext(ctx, "accepting a connection failed", "err", err, "retry_in", pause)
+		s.log.WarnContext(ctx, "accepting a connection failed", "error", err, "retry_in", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -245,17 +265,10 @@ func (s *Server) eachConn(do func(*conn)) {
 // logPanic logs what panicked and where, at most once a second in full. The value is shown only if the runtime made it; any other
 // may hold what the handler worked with.
 func (s *Server) logPanic(what string, value any) {
-	s.mu.Lock()
-	now := time.Now()
-	if now.Sub(s.lastPanic) < time.Second {
-		s.unlogged++
-		s.mu.Unlock()
+	unlogged, due := s.panics.due(time.Now())
+	if !due {
 		return
 	}
-	unlogged := s.unlogged
-	s.lastPanic, s.unlogged = now, 0
-	s.mu.Unlock()
-
 	text := fmt.Sprintf("a value of type %T", value)
 	if err, ok := value.(runtime.Error); ok {
 		text = err.Error()

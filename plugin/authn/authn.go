@@ -7,6 +7,7 @@ package authn
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -129,10 +130,15 @@ type Env struct {
 	// before every is over.
 	Due func(every time.Duration, name ...string) bool
 	Now func() time.Time
+
+	// Waiting has a *atomic.Int64 for each issuer that was ever configured.
+	Waiting sync.Map
 }
 
 // Provider is the identity provider of one configuration.
 type Provider struct {
 	*oidc.Provider
 	Client *egress.Client
+	// Waiting counts the requests that wait for it, of all configurations.
+	Waiting *atomic.Int64
 }

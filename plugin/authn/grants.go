@@ -2,12 +2,14 @@ package authn
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/cache"
+	"github.com/kong-openid-connect/openid-connect/pkg/egress"
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
@@ -21,7 +23,15 @@ const (
 	badTokenTTL = 5 * time.Second
 	// renewPause lets a failed renewal rest before a hit tries again.
 	renewPause = 5 * time.Second
+	// maxWaiting bounds the requests that wait for one provider: where it hangs, they
+	// must not take every connection from requests that need no call.
+	maxWaiting = 1024
 )
+
+var tooManyWait = &Refusal{
+	Outcome: Unavailable, Reason: string(egress.Busy), Cause: errors.New("too many requests wait for the identity provider"),
+	Code: unavailableCode, Description: unavailableText,
+}
 
 // grants gets tokens for the credentials of one method: from the cache, or by one call
 // to the token endpoint that all requests with the same credentials share, verified.
@@ -102,6 +112,10 @@ func (g *grants) tokens(ctx context.Context, key cache.Key, ask func() *tokenAsk
 			g.env.Flight.Go(key, g.budget, func(ctx context.Context) (*Result, error) { return g.renew(ctx, key, ask()) })
 		}
 		return res, err
+	}
+	defer g.provider.Waiting.Add(-1)
+	if g.provider.Waiting.Add(1) > maxWaiting {
+		return nil, tooManyWait
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.budget)
 	defer cancel()

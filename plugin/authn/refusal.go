@@ -72,6 +72,12 @@ func AsRefusal(err error) *Refusal {
 	return &Refusal{Outcome: Unexpected, Reason: "internal", Cause: err}
 }
 
+// What display_errors shows where the provider cannot be used.
+const (
+	unavailableCode = "temporarily_unavailable" // RFC 6749 §4.1.2.1's word
+	unavailableText = "the identity provider cannot be used at the moment"
+)
+
 // badToken is the reason of a provider's token that does not verify.
 const badToken = "idp_bad_token"
 
@@ -84,7 +90,7 @@ var errNoTokenEndpoint error = &oidc.Fault{
 func providerFault(err error) *Refusal {
 	r := &Refusal{
 		Outcome: Unavailable, Reason: "idp_unreachable", Cause: err,
-		Code: "temporarily_unavailable", Description: "the identity provider cannot be used at the moment",
+		Code: unavailableCode, Description: unavailableText,
 	}
 	var (
 		call     *egress.Error
