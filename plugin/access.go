@@ -42,7 +42,7 @@ func (i *Instance) decide(ctx context.Context, e *pluginserver.Event) (d *kong.D
 	}
 	if name, named := i.headers.namedByConnection(request); named {
 		return i.refuse(&authn.Refusal{
-			Outcome: authn.BadRequest, Reason: "connection_header", Cause: fmt.Errorf("Connection names %.64q", name),
+			Outcome: authn.BadRequest, Reason: "connection_header", Cause: fmt.Errorf("the Connection header names %.64q", name),
 			Code: "invalid_request", Description: "the Connection header names a header that the gateway writes",
 		})
 	}

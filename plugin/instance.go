@@ -35,20 +35,21 @@ func (i *Instance) Close() {}
 
 func (p *Plugin) compile(raw json.RawMessage) (*Instance, error) {
 	cfg, problems, err := config.Decode(raw)
-	if err != nil {
+	if invalid := (config.Invalid)(nil); errors.As(err, &invalid) {
+		return nil, refused(invalid)
+	} else if err != nil {
 		return nil, err
 	}
-	var broken []string
-	var warnings []config.Problem
+	var broken, warnings []config.Problem
 	for _, problem := range slices.Concat(problems, cfg.Check(), unbuilt(cfg)) {
 		if problem.Warning {
 			warnings = append(warnings, problem)
 		} else {
-			broken = append(broken, "config."+problem.Field+": "+problem.Message)
+			broken = append(broken, problem)
 		}
 	}
 	if len(broken) > 0 {
-		return nil, errors.New(strings.Join(broken, "; "))
+		return nil, refused(broken)
 	}
 	methods, err := authn.Compile(cfg, p.env, p.provider(cfg))
 	if err != nil {
@@ -65,10 +66,19 @@ func (p *Plugin) compile(raw json.RawMessage) (*Instance, error) {
 	return i, nil
 }
 
+// refused is what a configuration cannot work with, each named as in Kong's answers.
+func refused(problems []config.Problem) error {
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = strings.TrimSuffix("config."+p.Field, ".") + ": " + p.Message
+	}
+	return errors.New(strings.Join(lines, "; "))
+}
+
 func (i *Instance) warn(warnings []config.Problem) {
 	log := i.plugin.env.Logger.With("issuer", i.cfg.Issuer)
 	for _, w := range warnings {
-		log.Warn("configuration", "field", w.Field, "warning", w.Message)
+		log.Warn("configuration", "field", "config."+w.Field, "warning", w.Message)
 	}
 	if passed := i.methods.PassedOver; len(passed) > 0 {
 		level := log.Warn

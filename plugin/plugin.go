@@ -24,7 +24,7 @@ const (
 	Priority = 1050
 )
 
-// Bounds of the process's caches, in entries. A cached token takes some 4 KiB, a
+// Bounds of the process's caches, in entries. A cached token takes some 6 KiB, a
 // refusal some 300 bytes.
 const (
 	maxTokens   = 20_000

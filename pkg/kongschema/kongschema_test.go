@@ -131,12 +131,16 @@ func TestCompleteAndValidate(t *testing.T) {
 		{"defaults", `{"name":"/a","where":{"port":1}}`, `{"name":"/a",` + complete + `}`, `null`},
 		{"required, nested record filled", `{}`, "", `{"name":"required field missing","where":{"@entity":["all or none of these fields must be set: 'host', 'port'"]}}`},
 		{"set loses repeats", `{"name":"/a","where":{"port":1},"colors":["red","red"]}`, "", `null`},
-		{"types", `{"name":1,"colors":"red","speed":"1","count":1.5,"on":"no","where":3,"labels":[1],"were":{"a":1}}`, "",
+		{
+			"types", `{"name":1,"colors":"red","speed":"1","count":1.5,"on":"no","where":3,"labels":[1],"were":{"a":1}}`, "",
 			`{"name":"expected a string","colors":"expected a set","speed":"expected a number","count":"expected an integer",
-			"on":"expected a boolean","where":"expected a record","labels":"expected a map","were":"expected an array"}`},
-		{"rules", `{"name":"a","id":"x","colors":["green"],"were":[],"where":{"port":65536},"never":{}}`, "",
+			"on":"expected a boolean","where":"expected a record","labels":"expected a map","were":"expected an array"}`,
+		},
+		{
+			"rules", `{"name":"a","id":"x","colors":["green"],"were":[],"where":{"port":65536},"never":{}}`, "",
 			`{"name":"should start with: /","id":"expected a valid UUID","colors":["expected one of: red, blue"],
-			"were":"length must be at least 1","where":{"port":"value should be between 0 and 65535"},"never":"not here"}`},
+			"were":"length must be at least 1","where":{"port":"value should be between 0 and 65535"},"never":"not here"}`,
+		},
 		{"pattern", `{"name":"/a//b","where":{"port":1}}`, "", `{"name":"invalid value: /a//b"}`},
 		{"reference", `{"name":"{vault://env/x}","where":{"port":1}}`, "", `null`},
 		{"map", `{"name":"/a","where":{"port":1},"labels":{"a":1}}`, "", `{"labels":"expected a string"}`},
@@ -182,14 +186,22 @@ func TestRules(t *testing.T) {
 		{`{"type":"array","elements":{"type":"string"},"contains":"a"}`, `["b"]`, `"expected to contain: a"`},
 		{`{"type":"number","timestamp":true}`, `0`, `"expected a valid timestamp"`},
 		{`{"type":"string","is_regex":true}`, `"("`, `"not a valid regex: ("`},
-		{`{"type":"record","fields":[{"a":{"type":"string"}},{"b":{"type":"string"}}],"entity_checks":[{"only_one_of":["a","b"]}]}`,
-			`{"a":"x","b":"x"}`, `{"@entity":["exactly one of these fields must be non-empty: 'a', 'b'"]}`},
-		{`{"type":"record","fields":[{"a":{"type":"string"}},{"b":{"type":"string"}}],"entity_checks":[{"at_least_one_of":["a","b"]},{"distinct":["a","b"]}]}`,
-			`{}`, `{"@entity":["at least one of these fields must be non-empty: 'a', 'b'"]}`},
-		{`{"type":"record","fields":[{"a":{"type":"string"}},{"b":{"type":"string"}}],"entity_checks":[{"mutually_exclusive":["a","b"]},{"distinct":["a","b"]}]}`,
-			`{"a":"x","b":"x"}`, `{"@entity":["only one or none of these fields must be set: 'a', 'b'","values of these fields must be distinct: 'a', 'b'"]}`},
-		{`{"type":"record","fields":[{"a":{"type":"string"}},{"b":{"type":"string"}}],"entity_checks":[{"conditional":{"if_field":"a","if_match":{"eq":"x"},"then_field":"b","then_match":{"one_of":["y"]},"then_err":"b follows a"}}]}`,
-			`{"a":"x","b":"z"}`, `{"b":"expected one of: y","@entity":["b follows a"]}`},
+		{
+			`{"type":"record","fields":[{"a":{"type":"string"}},{"b":{"type":"string"}}],"entity_checks":[{"only_one_of":["a","b"]}]}`,
+			`{"a":"x","b":"x"}`, `{"@entity":["exactly one of these fields must be non-empty: 'a', 'b'"]}`,
+		},
+		{
+			`{"type":"record","fields":[{"a":{"type":"string"}},{"b":{"type":"string"}}],"entity_checks":[{"at_least_one_of":["a","b"]},{"distinct":["a","b"]}]}`,
+			`{}`, `{"@entity":["at least one of these fields must be non-empty: 'a', 'b'"]}`,
+		},
+		{
+			`{"type":"record","fields":[{"a":{"type":"string"}},{"b":{"type":"string"}}],"entity_checks":[{"mutually_exclusive":["a","b"]},{"distinct":["a","b"]}]}`,
+			`{"a":"x","b":"x"}`, `{"@entity":["only one or none of these fields must be set: 'a', 'b'","values of these fields must be distinct: 'a', 'b'"]}`,
+		},
+		{
+			`{"type":"record","fields":[{"a":{"type":"string"}},{"b":{"type":"string"}}],"entity_checks":[{"conditional":{"if_field":"a","if_match":{"eq":"x"},"then_field":"b","then_match":{"one_of":["y"]},"then_err":"b follows a"}}]}`,
+			`{"a":"x","b":"z"}`, `{"b":"expected one of: y","@entity":["b follows a"]}`,
+		},
 	} {
 		var f Field
 		if err := json.Unmarshal([]byte(tt.field), &f); err != nil {

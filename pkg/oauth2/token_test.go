@@ -67,14 +67,18 @@ func grant() url.Values { return url.Values{"grant_type": {"client_credentials"}
 func TestRequestToken(t *testing.T) {
 	e := newEndpoint(t)
 	form := grant()
-	r := TokenRequest{Endpoint: e.url, Auth: ClientAuth{Method: ClientSecretPost, ID: "i&d", Secret: "s=é+ %"}, Form: form,
-		Header: http.Header{"X-Extra": {"1"}, "Content-Type": {"text/plain"}}}
+	r := TokenRequest{
+		Endpoint: e.url, Auth: ClientAuth{Method: ClientSecretPost, ID: "i&d", Secret: "s=é+ %"}, Form: form,
+		Header: http.Header{"X-Extra": {"1"}, "Content-Type": {"text/plain"}},
+	}
 	got, err := RequestToken(t.Context(), newClient(t), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &TokenResponse{AccessToken: "at", RefreshToken: "rt", IDToken: "it", TokenType: "bearer", Scope: "a b", ExpiresIn: Lifetime{true, 60},
-		Header: got.Header, Body: []byte(goodAnswer)}
+	want := &TokenResponse{
+		AccessToken: "at", RefreshToken: "rt", IDToken: "it", TokenType: "bearer", Scope: "a b", ExpiresIn: Lifetime{true, 60},
+		Header: got.Header, Body: []byte(goodAnswer),
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -144,8 +148,10 @@ func TestForwardedAuthorization(t *testing.T) {
 	e := newEndpoint(t)
 	c := newClient(t)
 	for _, v := range []Secret{"Basic c2VydmljZTpj", "basic  id:secret", "Basic \xe9"} {
-		_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Form: grant(), Auth: ClientAuth{Method: ClientSecretBasic, Authorization: v},
-			Header: http.Header{"Authorization": {"another"}}})
+		_, err := RequestToken(t.Context(), c, TokenRequest{
+			Endpoint: e.url, Form: grant(), Auth: ClientAuth{Method: ClientSecretBasic, Authorization: v},
+			Header: http.Header{"Authorization": {"another"}},
+		})
 		if err != nil || len(e.head["Authorization"]) != 1 || e.head.Get("Authorization") != string(v) {
 			t.Errorf("%v: sent %q", err, e.head["Authorization"])
 		}
@@ -378,10 +384,15 @@ func TestErrorsDoNotRepeatSecrets(t *testing.T) {
 func TestSecretsDoNotPrint(t *testing.T) {
 	const canary = "canary"
 	values := []any{
-		Secret(canary), []Secret{canary}, map[string]Secret{"a": canary}, new(Secret(canary)),
-		ClientAuth{Secret: canary, Authorization: canary}, &ClientAuth{Secret: canary},
+		Secret(canary),
+		[]Secret{canary},
+		map[string]Secret{"a": canary},
+		new(Secret(canary)),
+		ClientAuth{Secret: canary, Authorization: canary},
+		&ClientAuth{Secret: canary},
 		TokenRequest{Auth: ClientAuth{Secret: canary}, Form: url.Values{"a": {canary}}, Header: http.Header{"A": {canary}}},
-		TokenResponse{AccessToken: canary, Body: []byte(canary), Header: http.Header{"A": {canary}}}, &TokenResponse{Body: []byte(canary)},
+		TokenResponse{AccessToken: canary, Body: []byte(canary), Header: http.Header{"A": {canary}}},
+		&TokenResponse{Body: []byte(canary)},
 	}
 	for _, v := range values {
 		for _, f := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {

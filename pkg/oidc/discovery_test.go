@@ -107,11 +107,13 @@ func TestMetadataMembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &Metadata{Issuer: "https://i.test", AuthorizationEndpoint: "https://i.test/a", TokenEndpoint: "https://i.test/t", IntrospectionEndpoint: "https://i.test/i",
+	want := &Metadata{
+		Issuer: "https://i.test", AuthorizationEndpoint: "https://i.test/a", TokenEndpoint: "https://i.test/t", IntrospectionEndpoint: "https://i.test/i",
 		UserinfoEndpoint: "https://i.test/u", RevocationEndpoint: "https://i.test/r", EndSessionEndpoint: "https://i.test/e",
 		PushedAuthorizationRequestEndpoint: "https://i.test/p", JWKSURI: "https://i.test/j", TokenEndpointAuthMethods: []string{"client_secret_basic"},
 		IDTokenSigningAlgs: []string{"RS256"}, CodeChallengeMethods: []string{"S256"}, GrantTypes: []string{"client_credentials"}, ResponseTypes: []string{"code"},
-		ScopesSupported: []string{"openid"}, MTLSEndpointAliases: map[string]string{"token_endpoint": "https://m.test/t"}, RequirePushedAuthRequests: true, Raw: []byte(doc)}
+		ScopesSupported: []string{"openid"}, MTLSEndpointAliases: map[string]string{"token_endpoint": "https://m.test/t"}, RequirePushedAuthRequests: true, Raw: []byte(doc),
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

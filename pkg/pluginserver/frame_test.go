@@ -96,8 +96,10 @@ func TestFrameTimes(t *testing.T) {
 	}{
 		{"idle for a day", false, func(p net.Conn) { time.Sleep(24 * time.Hour); p.Write(hello) }, nil, 24 * time.Hour, 24 * time.Hour},
 		{"due and never there", true, func(net.Conn) {}, os.ErrDeadlineExceeded, patience, patience / 2},
-		{"begun and not continued", false, func(p net.Conn) { time.Sleep(time.Hour); p.Write(hello[:2]) },
-			os.ErrDeadlineExceeded, time.Hour + patience, time.Hour + patience/2},
+		{
+			"begun and not continued", false, func(p net.Conn) { time.Sleep(time.Hour); p.Write(hello[:2]) },
+			os.ErrDeadlineExceeded, time.Hour + patience, time.Hour + patience/2,
+		},
 		{"a byte every ten seconds", false, func(p net.Conn) {
 			for _, b := range hello {
 				p.Write([]byte{b})

@@ -33,16 +33,31 @@ func TestDecodeHeaders(t *testing.T) {
 		err   error
 	}{
 		{"nothing", nil, nil, nil},
-		{"string and list", mustStruct(t, map[string]any{"a": "1", "b": []any{"2", "3"}}),
-			[]Header{{"a", []string{"1"}}, {"b", []string{"2", "3"}}}, nil},
-		{"no string", mustStruct(t, map[string]any{"a": true, "b": false, "c": nil, "d": 1.5, "e": map[string]any{}, "f": []any{}}),
-			[]Header{{"a", []string{""}}, {"b", nil}, {"c", nil}, {"d", []string{"1.5"}}, {"e", nil}, {"f", nil}}, nil},
-		{"no string in a list", mustStruct(t, map[string]any{"a": []any{true, "x", nil, 2.0}}),
-			[]Header{{"a", []string{"", "x", "2"}}}, nil},
-		{"bytes as they are, order kept", AppendRawHeaders(nil, []Header{{"z", []string{"J\xf6rg"}}, {"A_b\xff", []string{"", ""}}, {"m", []string{""}}}),
-			[]Header{{"z", []string{"J\xf6rg"}}, {"A_b\xff", []string{"", ""}}, {"m", []string{""}}}, nil},
-		{"one name twice", AppendRawHeaders(nil, []Header{{"a", []string{"1"}}, {"a", []string{"2"}}}),
-			[]Header{{"a", []string{"1"}}, {"a", []string{"2"}}}, nil},
+		{
+			"string and list", mustStruct(t, map[string]any{"a": "1", "b": []any{"2", "3"}}),
+			[]Header{{"a", []string{"1"}}, {"b", []string{"2", "3"}}},
+			nil,
+		},
+		{
+			"no string", mustStruct(t, map[string]any{"a": true, "b": false, "c": nil, "d": 1.5, "e": map[string]any{}, "f": []any{}}),
+			[]Header{{"a", []string{""}}, {"b", nil}, {"c", nil}, {"d", []string{"1.5"}}, {"e", nil}, {"f", nil}},
+			nil,
+		},
+		{
+			"no string in a list", mustStruct(t, map[string]any{"a": []any{true, "x", nil, 2.0}}),
+			[]Header{{"a", []string{"", "x", "2"}}},
+			nil,
+		},
+		{
+			"bytes as they are, order kept", AppendRawHeaders(nil, []Header{{"z", []string{"J\xf6rg"}}, {"A_b\xff", []string{"", ""}}, {"m", []string{""}}}),
+			[]Header{{"z", []string{"J\xf6rg"}}, {"A_b\xff", []string{"", ""}}, {"m", []string{""}}},
+			nil,
+		},
+		{
+			"one name twice", AppendRawHeaders(nil, []Header{{"a", []string{"1"}}, {"a", []string{"2"}}}),
+			[]Header{{"a", []string{"1"}}, {"a", []string{"2"}}},
+			nil,
+		},
 		{"a list in a list", mustStruct(t, map[string]any{"a": []any{[]any{"x"}}}), nil, errNested},
 		{"a table in a list", mustStruct(t, map[string]any{"a": []any{map[string]any{}}}), nil, errNested},
 		{"cut off", AppendRawHeaders(nil, requestHeaders(true))[:100], nil, errGarbage},

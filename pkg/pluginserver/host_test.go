@@ -65,8 +65,10 @@ func TestHostIsStrict(t *testing.T) {
 		{"closed", func(call) []byte { return nil }, &kong{}, "closed", ErrClosed},
 		{"garbage", func(call) []byte { return []byte{0, 0, 0, 0, 1, 0, 0, 0, 0xff} }, &kong{}, "not a valid", nil},
 		{"exit", func(call) []byte { return appendFrame(appendFrame(nil, methodExit), "") }, &kong{}, "", ErrExited},
-		{"an error in Kong", func(call) []byte { return appendFrame(appendFrame(nil, "kong.log.err"), "") },
-			&kong{before: func(string) error { return errNested }}, "nested", errNested},
+		{
+			"an error in Kong", func(call) []byte { return appendFrame(appendFrame(nil, "kong.log.err"), "") },
+			&kong{before: func(string) error { return errNested }}, "nested", errNested,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := scripted(t, tc.script)

@@ -52,8 +52,10 @@ func TestGoPDK(t *testing.T) {
 	if err := errors.Join(h.HandleEvent(ctx, startInstance(t, h, `{}`), eventAccess, k), <-failed); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"kong.service.request.set_header", "kong.request.get_headers", "kong.log.err", "kong.ctx.shared.set", "kong.response.set_status",
-		"kong.request.get_method", "kong.client.load_consumer", "kong.client.authenticate"}
+	want := []string{
+		"kong.service.request.set_header", "kong.request.get_headers", "kong.log.err", "kong.ctx.shared.set", "kong.response.set_status",
+		"kong.request.get_method", "kong.client.load_consumer", "kong.client.authenticate",
+	}
 	if diff := cmp.Diff(want, k.calls); diff != "" {
 		t.Error(diff)
 	}

@@ -38,8 +38,10 @@ func TestVerdicts(t *testing.T) {
 		{name: "one get, one set", handler: getAndSet, calls: "get_headers set_headers"},
 		{name: "exit", handler: func(_ context.Context, e *Event) { e.Exit(401, nil, nil) }, status: 401, calls: "exit"},
 		{name: "no verdict", handler: func(context.Context, *Event) {}, status: 500, calls: "exit"},
-		{name: "no verdict, after a setter", handler: func(_ context.Context, e *Event) { e.Tell("kong.log.err", AppendList(nil, "x")) },
-			status: 500, calls: "err exit"},
+		{
+			name: "no verdict, after a setter", handler: func(_ context.Context, e *Event) { e.Tell("kong.log.err", AppendList(nil, "x")) },
+			status: 500, calls: "err exit",
+		},
 		{name: "setter, then exit", handler: func(_ context.Context, e *Event) {
 			e.Tell("kong.log.err", AppendList(nil, "x"))
 			e.Exit(403, []Header{{"A", []string{"b"}}}, []byte("no"))
@@ -79,8 +81,10 @@ func TestVerdicts(t *testing.T) {
 		}, status: 500, calls: "exit"},
 		{name: "another phase", phase: "log", handler: pass, status: 500, calls: "exit"},
 		{name: "no phase", phase: "\x00", handler: pass, status: 500, calls: "exit"},
-		{name: "Kong fails in a setter", handler: func(_ context.Context, e *Event) { e.Tell("kong.service.request.set_headers", nil); e.Pass() },
-			before: func(string) error { return io.ErrNoProgress }, calls: "set_headers", fails: true},
+		{
+			name: "Kong fails in a setter", handler: func(_ context.Context, e *Event) { e.Tell("kong.service.request.set_headers", nil); e.Pass() },
+			before: func(string) error { return io.ErrNoProgress }, calls: "set_headers", fails: true,
+		},
 		{name: "Kong fails in a getter", handler: getAndSet, before: func(string) error { return io.ErrNoProgress }, calls: "get_headers", fails: true},
 		{name: "a setter that is asked", handler: func(_ context.Context, e *Event) {
 			if reply, err := e.Ask("kong.log.err", nil); err == nil && len(reply) == 0 {
@@ -131,8 +135,10 @@ func TestDeniedBody(t *testing.T) {
 	if err := h.HandleEvent(ctx, startInstance(t, h, `{}`), eventAccess, k); !errors.Is(err, ErrExited) {
 		t.Fatal(err)
 	}
-	want := ExitArgs{Status: 500, Headers: []Header{{"Content-Type", []string{"application/json; charset=utf-8"}}},
-		Body: []byte(`{"message":"An unexpected error occurred"}`)}
+	want := ExitArgs{
+		Status: 500, Headers: []Header{{"Content-Type", []string{"application/json; charset=utf-8"}}},
+		Body: []byte(`{"message":"An unexpected error occurred"}`),
+	}
 	if diff := cmp.Diff(want, k.exit(t)); diff != "" {
 		t.Error(diff)
 	}

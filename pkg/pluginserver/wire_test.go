@@ -46,8 +46,10 @@ func TestWire(t *testing.T) {
 		{"get_plugin_info", framed(call{command: cmdGetPluginInfo}), nil},
 		{"get_instance_status", framed(call{command: cmdGetInstanceStatus, instance: id}), nil},
 		{"an instance that is not known", framed(other), nil},
-		{"closing an instance that is not known", framed(call{sequence: 5, command: cmdCloseInstance, instance: id ^ 1}),
-			appendFrame(nil, appendReturn(nil, 5, 0))},
+		{
+			"closing an instance that is not known", framed(call{sequence: 5, command: cmdCloseInstance, instance: id ^ 1}),
+			appendFrame(nil, appendReturn(nil, 5, 0)),
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			nc := raw(t, path)
@@ -113,8 +115,10 @@ func TestAnswerTooLarge(t *testing.T) {
 }
 
 func TestDump(t *testing.T) {
-	info := Info{Name: "openid-connect", Version: "1.2.3", Priority: 1050, Phases: []string{"access"},
-		Schema: json.RawMessage("{\"name\":\"openid-connect\",\n \"fields\":[{\"a\":\"<>\"}]}")}
+	info := Info{
+		Name: "openid-connect", Version: "1.2.3", Priority: 1050, Phases: []string{"access"},
+		Schema: json.RawMessage("{\"name\":\"openid-connect\",\n \"fields\":[{\"a\":\"<>\"}]}"),
+	}
 	got, err := info.Dump("/run/kong/x.socket")
 	want := `{"Protocol":"ProtoBuf:1","SocketPath":"/run/kong/x.socket","Plugins":[{"Name":"openid-connect","Version":"1.2.3","Priority":1050,` +
 		`"Phases":["access"],"Schema":{"name":"openid-connect","fields":[{"a":"<>"}]}}]}` + "\n"

@@ -277,8 +277,10 @@ func checkRest(c *Config, r *report) {
 		field string
 		uris  []string
 	}{
-		{"login_redirect_uri", c.LoginRedirectURI}, {"logout_redirect_uri", c.LogoutRedirectURI},
-		{"unauthorized_redirect_uri", c.UnauthorizedRedirectURI}, {"forbidden_redirect_uri", c.ForbiddenRedirectURI},
+		{"login_redirect_uri", c.LoginRedirectURI},
+		{"logout_redirect_uri", c.LogoutRedirectURI},
+		{"unauthorized_redirect_uri", c.UnauthorizedRedirectURI},
+		{"forbidden_redirect_uri", c.ForbiddenRedirectURI},
 		{"unexpected_redirect_uri", c.UnexpectedRedirectURI},
 	} {
 		for i, uri := range list.uris {

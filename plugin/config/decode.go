@@ -190,8 +190,10 @@ func entity(config *kongschema.Field) *kongschema.Field {
 		Name: PluginName, Type: "record",
 		Fields: kongschema.Fields{
 			{Name: "consumer", Type: "foreign", Reference: "consumers", Eq: kongschema.Is(nil)},
-			{Name: "protocols", Type: "set", Required: true, Default: protocols,
-				Elements: &kongschema.Field{Type: "string", OneOf: protocols}},
+			{
+				Name: "protocols", Type: "set", Required: true, Default: protocols,
+				Elements: &kongschema.Field{Type: "string", OneOf: protocols},
+			},
 			config,
 		},
 	}

@@ -151,8 +151,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{"twice", `{"issuer":"s3cret","redis":{"port":1,"port":2}}`, "redis.port: given twice"},
 		{"trailing", `{} {}`, "something follows"},
 		{"deep", strings.Repeat(`{"a":`, 40) + `1` + strings.Repeat(`}`, 40), "nested deeper"},
-		{"all at once", `{"leeway":"s3cret","redis":{"port":"s3cret"},"client_jwk":[{"kty":1}],"no":1}`,
-			"client_jwk[1].kty: expected a string; issuer: required field missing; leeway: expected a number; no: unknown field; redis.port: expected an integer"},
+		{
+			"all at once", `{"leeway":"s3cret","redis":{"port":"s3cret"},"client_jwk":[{"kty":1}],"no":1}`,
+			"client_jwk[1].kty: expected a string; issuer: required field missing; leeway: expected a number; no: unknown field; redis.port: expected an integer",
+		},
 		{"sentinel address", "{" + issuer + `,"redis":{"sentinel_addresses":["a:1","s3cret"]}}`, "redis.sentinel_addresses: entry 2: expected host:port"},
 		{"cluster port", "{" + issuer + `,"redis":{"cluster_addresses":["a:99999"]}}`, "redis.cluster_addresses: entry 1: no valid port"},
 		{"huge integer", "{" + issuer + `,"redis":{"database":1e300}}`, "redis.database: out of range"},
@@ -182,8 +184,11 @@ func TestFold(t *testing.T) {
 		{"timeouts", `"redis":{"timeout":7,"read_timeout":8}`, func(c *Config) any {
 			return []Milliseconds{c.Redis.ConnectTimeout, c.Redis.SendTimeout, c.Redis.ReadTimeout}
 		}, []Milliseconds{7, 7, 8}, "ignored, since read_timeout has another value"},
-		{"cluster addresses", `"cluster_cache_redis":{"cluster_addresses":["a:1","[::1]:2"]}`, func(c *Config) any { return c.ClusterCacheRedis.ClusterNodes },
-			[]ClusterNode{{"a", 1}, {"::1", 2}}, "cluster_addresses is deprecated, use cluster_nodes"},
+		{
+			"cluster addresses", `"cluster_cache_redis":{"cluster_addresses":["a:1","[::1]:2"]}`, func(c *Config) any { return c.ClusterCacheRedis.ClusterNodes },
+			[]ClusterNode{{"a", 1}, {"::1", 2}},
+			"cluster_addresses is deprecated, use cluster_nodes",
+		},
 		{"sentinel addresses", `"redis":{"sentinel_addresses":["a:1"],"sentinel_master":"m","sentinel_role":"any"}`, func(c *Config) any { return c.Redis.SentinelNodes }, []SentinelNode{{"a", 1}}, "use sentinel_nodes"},
 		{"no effect", `"session_strategy":"regenerate"`, func(c *Config) any { return c.SessionStrategy }, (*string)(nil), "has no effect"},
 		{"nodes", `"session_redis_cluster_nodes":[{"ip":"a"}]`, func(c *Config) any { return c.Redis.ClusterNodes }, []ClusterNode{{"a", 6379}}, "use redis.cluster_nodes"},

@@ -19,7 +19,7 @@ type Caching struct {
 	// Key of the token cache: configurations with the same salt share their tokens. Without it, a random key of the
 	// process is used.
 	CacheTokensSalt oauth2.Secret `kong:"cache_tokens_salt"`
-	// Whether the scopes are part of a cached token's key.
+	// Whether the scopes are part of a cached token's key. Here they always are, whatever this says.
 	TokenCacheKeyIncludeScope bool `kong:"token_cache_key_include_scope,default=false"`
 	// Whether introspection answers are remembered.
 	CacheIntrospection bool `kong:"cache_introspection,default=true"`

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
@@ -98,6 +100,9 @@ func label(entity map[string]any, i int) string {
 	return fmt.Sprint(i + 1)
 }
 
+// ofEveryPlugin are the members of a plugin that Kong has for all of them.
+var ofEveryPlugin = []string{"id", "name", "instance_name", "created_at", "updated_at", "route", "service", "enabled", "tags"}
+
 func (l *linter) visit(path string, plugin map[string]any) {
 	if name, given := plugin["name"]; !given || name == PluginName {
 		l.lint(path, plugin)
@@ -115,8 +120,10 @@ func (l *linter) lint(path string, plugin map[string]any) {
 			known[f.Name] = v
 		}
 	}
-	if group := plugin["consumer_group"]; group != nil {
-		l.problems = append(l.problems, Problem{Field: kongschema.Join(path, "consumer_group"), Message: "value must be null"})
+	for _, name := range slices.Sorted(maps.Keys(plugin)) {
+		if _, ours := known[name]; !ours && !slices.Contains(ofEveryPlugin, name) {
+			l.problems = append(l.problems, Problem{Field: kongschema.Join(path, name), Message: "unknown field"})
+		}
 	}
 	whole := l.plugin.Complete(known)
 	if errs := l.plugin.Validate(whole); errs != nil {

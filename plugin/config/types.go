@@ -162,10 +162,14 @@ const (
 
 // enums is the one place where the values of constrained types stand, in the order of the schema.
 var enums = kongschema.Enums{
-	reflect.TypeFor[AuthMethod](): {"password", "client_credentials", "authorization_code", "bearer", "introspection",
-		"userinfo", "kong_oauth2", "refresh_token", "session"},
-	reflect.TypeFor[oauth2.AuthMethod](): {"client_secret_basic", "client_secret_post", "client_secret_jwt",
-		"private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", "none"},
+	reflect.TypeFor[AuthMethod](): {
+		"password", "client_credentials", "authorization_code", "bearer", "introspection",
+		"userinfo", "kong_oauth2", "refresh_token", "session",
+	},
+	reflect.TypeFor[oauth2.AuthMethod](): {
+		"client_secret_basic", "client_secret_post", "client_secret_jwt",
+		"private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", "none",
+	},
 	reflect.TypeFor[Grant]():          {"password", "client_credentials", "authorization_code", "refresh_token"},
 	reflect.TypeFor[UnsignedSource](): {"password", "client_credentials", "authorization_code", "refresh_token", "session", "introspection", "userinfo"},
 	reflect.TypeFor[Place]():          {"header", "query", "body"},
@@ -174,8 +178,10 @@ var enums = kongschema.Enums{
 	reflect.TypeFor[OldSameSite]():    {"Strict", "Lax", "None", "Default", "off"},
 	reflect.TypeFor[Proof]():          {"off", "strict", "optional"},
 	reflect.TypeFor[Strategy]():       {"off", "redis"},
-	reflect.TypeFor[SigningAlgorithm](): {"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512",
-		"PS256", "PS384", "PS512", "EdDSA"},
+	reflect.TypeFor[SigningAlgorithm](): {
+		"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512",
+		"PS256", "PS384", "PS512", "EdDSA",
+	},
 	reflect.TypeFor[ResponseMode]():        {"query", "form_post", "fragment", "query.jwt", "form_post.jwt", "fragment.jwt", "jwt"},
 	reflect.TypeFor[IntrospectionAccept](): {"application/json", "application/token-introspection+jwt", "application/jwt"},
 	reflect.TypeFor[UserinfoAccept]():      {"application/json", "application/jwt"},

@@ -38,7 +38,7 @@ type Verification struct {
 	IgnoreSignature []UnsignedSource `kong:"ignore_signature,default=[]"`
 	// Whether tokens signed with HMAC (HS256 and its siblings) are taken; their key is the client's secret.
 	EnableHSSignatures bool `kong:"enable_hs_signatures,default=false"`
-	// Further issuers whose tokens are taken.
+	// The only issuers whose tokens are taken. Without it, the discovered one, or the pseudo issuer.
 	IssuersAllowed []string `kong:"issuers_allowed,referenceable"`
 	// Allowed values of the claim `hd`, the domain that a user of Google belongs to.
 	Domains []string `kong:"domains"`
