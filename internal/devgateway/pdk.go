@@ -346,15 +346,21 @@ func headerValues(name string, v any) ([]string, error) {
 	return nil, luaError(fmt.Sprintf("invalid header value for %q: expected array of string, string, number or boolean", name))
 }
 
-// checkedHeaders validates all before anything is changed, as Kong does.
-func checkedHeaders(m map[string]any) (http.Header, error) {
-	out := http.Header{}
-	for name, v := range m {
-		values, err := headerValues(name, v)
-		if err != nil {
-			return nil, err
-		}
-		out[name] = values
+// eachHeader hands the headers of a Struct to set, once all of them are known to be headers; list tells a list from a single string.
+func eachHeader(args []byte, set func(name string, values []string, list bool)) error {
+	m, err := decodeStruct(args, 0)
+	if err != nil {
+		return err
 	}
-	return out, nil
+	headers := http.Header{}
+	for name, v := range m {
+		if headers[name], err = headerValues(name, v); err != nil {
+			return err
+		}
+	}
+	for name, values := range headers {
+		_, single := m[name].(string)
+		set(name, values, !single)
+	}
+	return nil
 }

@@ -91,19 +91,7 @@ var serviceMethods = map[string]method{
 		return nil
 	}),
 	"kong.service.request.set_headers": func(p *pdk, args []byte) ([]byte, error) {
-		m, err := decodeStruct(args, 0)
-		if err != nil {
-			return nil, err
-		}
-		headers, err := checkedHeaders(m)
-		if err != nil {
-			return nil, err
-		}
-		for name, values := range headers {
-			_, single := m[name].(string)
-			p.x.setRequestHeader(name, values, !single)
-		}
-		return nil, nil
+		return nil, eachHeader(args, func(name string, values []string, list bool) { p.x.setRequestHeader(name, values, list) })
 	},
 	"kong.service.request.set_raw_body": withString(func(p *pdk, s string) error {
 		if err := p.x.loadBody(); err != nil { // nginx reads the client's body to its end first
@@ -199,18 +187,7 @@ var responseMethods = map[string]method{
 		return nil
 	}),
 	"kong.response.set_headers": func(p *pdk, args []byte) ([]byte, error) {
-		m, err := decodeStruct(args, 0)
-		if err != nil {
-			return nil, err
-		}
-		headers, err := checkedHeaders(m)
-		if err != nil {
-			return nil, err
-		}
-		for name, values := range headers {
-			setResponseHeader(p.x.response, name, values)
-		}
-		return nil, nil
+		return nil, eachHeader(args, func(name string, values []string, _ bool) { setResponseHeader(p.x.response, name, values) })
 	},
 	"kong.response.exit": func(p *pdk, args []byte) ([]byte, error) {
 		fields, err := decodeFields(args)
@@ -225,16 +202,9 @@ var responseMethods = map[string]method{
 			case 2:
 				exit.body = slices.Clone(f.raw)
 			case 3:
-				m, err := decodeStruct(f.raw, 0)
-				if err != nil {
+				set := func(name string, values []string, _ bool) { setResponseHeader(exit.header, name, values) }
+				if err := eachHeader(f.raw, set); err != nil {
 					return nil, err
-				}
-				headers, err := checkedHeaders(m)
-				if err != nil {
-					return nil, err
-				}
-				for name, values := range headers {
-					setResponseHeader(exit.header, name, values)
 				}
 			}
 		}
