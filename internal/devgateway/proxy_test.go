@@ -249,7 +249,9 @@ func TestUpstreamGone(t *testing.T) {
 // A plugin server that hangs is a 500 when Kong's read timeout is over.
 func TestServerThatHangs(t *testing.T) {
 	w := newWorld(t)
-	w.probe.do(func(ctx context.Context, _ string, _ *pluginserver.Event) { <-ctx.Done() })
+	released := make(chan struct{})
+	defer close(released)
+	w.probe.do(func(context.Context, string, *pluginserver.Event) { <-released })
 	dump, err := pluginserver.Info{Name: "probe", Version: "1.0.0", Phases: []string{"access"}, Schema: json.RawMessage(probeSchema)}.Dump(w.socket)
 	if err != nil {
 		t.Fatal(err)

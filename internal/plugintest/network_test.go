@@ -132,7 +132,7 @@ func TestRow62TLS(t *testing.T) {
 				p.ask(`Authorization: {{basic "service" secret}}`, want)
 				warned = 1
 			}
-			if n := strings.Count(p.g.Log.String(), "field=ssl_verify"); n != warned {
+			if n := strings.Count(p.g.Log.String(), "field=config.ssl_verify"); n != warned {
 				t.Errorf("%d warnings about ssl_verify, want %d", n, warned)
 			}
 			p.end()
