@@ -27,11 +27,11 @@ const (
 type refusalLog struct {
 	logger *slog.Logger
 	now    func() time.Time
-	// recent holds what must not be said again before its time.
-	recent *cache.Memory[struct{}]
 	keyer  cache.Keyer
 
-	mu      sync.Mutex // guards the fields below
+	mu sync.Mutex // guards the fields below
+	// recent holds what must not be said again before its time.
+	recent  *cache.Memory[struct{}]
 	second  int64
 	lines   int
 	dropped int
@@ -90,6 +90,8 @@ func operators(o authn.Outcome) bool {
 // due reports whether the thing named may be said again, and if so counts it as said.
 func (l *refusalLog) due(every time.Duration, name ...string) bool {
 	key := l.keyer.Key("log", name...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if _, said := l.recent.Get(key); said {
 		return false
 	}
