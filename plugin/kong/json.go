@@ -14,7 +14,7 @@ import (
 func ParseJSON(raw []byte) *Params {
 	p := &Params{}
 	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber() // written back as it came
+	dec.UseNumber() // a number beyond float64 is no reason not to look
 	var doc map[string]any
 	if dec.Decode(&doc) != nil || doc == nil {
 		return p
@@ -22,7 +22,7 @@ func ParseJSON(raw []byte) *Params {
 	if _, err := dec.Token(); err != io.EOF {
 		return p
 	}
-	p.json = doc
+	p.json = raw
 	for _, name := range slices.Sorted(maps.Keys(doc)) {
 		if s, ok := doc[name].(string); ok {
 			p.pairs = append(p.pairs, pair{name: name, value: s})
@@ -31,12 +31,21 @@ func ParseJSON(raw []byte) *Params {
 	return p
 }
 
-func renderJSON(doc map[string]any, without []string) []byte {
-	kept := maps.Clone(doc)
-	for _, name := range without {
-		delete(kept, name)
+// renderJSON is the object without the members named; the others stay byte for byte.
+func renderJSON(raw []byte, without []string) []byte {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	_, _ = dec.Token() // the brace: ParseJSON has read all of it before
+	var kept [][]byte
+	for dec.More() {
+		start := dec.InputOffset()
+		name, errName := dec.Token()
+		var value json.RawMessage
+		if errName != nil || dec.Decode(&value) != nil {
+			return []byte("{}") // cannot be; and if it were, no credential goes on
+		}
+		if text, _ := name.(string); !slices.Contains(without, text) {
+			kept = append(kept, bytes.TrimLeft(raw[start:dec.InputOffset()], ", \t\r\n"))
+		}
 	}
-	// A map decoded from JSON always encodes.
-	out, _ := json.Marshal(kept)
-	return out
+	return slices.Concat([]byte("{"), bytes.Join(kept, []byte(",")), []byte("}"))
 }

@@ -169,7 +169,7 @@ func (r *Request) Form() (*Params, error) {
 // needed to write them back without some of them.
 type Params struct {
 	pairs []pair
-	json  map[string]any // the whole document when the parameters came from JSON
+	json  []byte // the whole document when the parameters came from JSON
 }
 
 type pair struct{ name, value, raw string }
