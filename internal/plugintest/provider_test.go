@@ -38,13 +38,16 @@ func (p *player) fault(e demoidp.Endpoint, spec faultSpec) {
 	for name, value := range spec.Header {
 		f.Header.Set(name, value)
 	}
-	minted := ""
+	minted, mintedID := "", ""
 	if e == demoidp.TokenEndpoint {
-		p.tokenFault, minted = spec, p.minted
+		p.tokenFault, minted, mintedID = spec, p.minted, p.mintedID
 	}
 	f.Mutate = func(m map[string]any) {
 		if _, granted := m["access_token"]; granted && minted != "" {
 			m["access_token"] = minted
+		}
+		if _, granted := m["access_token"]; granted && mintedID != "" {
+			m["id_token"] = mintedID
 		}
 		for name, value := range spec.Set {
 			m[name] = value
@@ -142,16 +145,19 @@ func (p *player) expand(text string) string {
 			}
 			return basic(id, secret)
 		},
-		"b64":    func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-		"b64url": func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
-		"secret": func() string { return plugintest.ClientSecret },
-		"issuer": p.idp.Issuer,
-		"host":   p.idp.Addr,
-		"trap":   func() string { return p.trap.url },
-		"kid":    p.kid,
-		"now":    func(ahead int64) int64 { return time.Now().Unix() + ahead },
-		"token":  func() string { return p.sign(demoidp.Token{}) },
-		"repeat": func(n int, s string) string { return strings.Repeat(s, n) },
+		"b64":     func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+		"b64url":  func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
+		"secret":  func() string { return plugintest.ClientSecret },
+		"issuer":  p.idp.Issuer,
+		"host":    p.idp.Addr,
+		"trap":    func() string { return p.trap.url },
+		"headers": p.headersEndpoint,
+		"kid":     p.kid,
+		"now":     func(ahead int64) int64 { return time.Now().Unix() + ahead },
+		"token":   func() string { return p.sign(demoidp.Token{}) },
+		"minted":  func() string { return p.minted },
+		"id":      func() string { return p.mintedID },
+		"repeat":  func(n int, s string) string { return strings.Repeat(s, n) },
 		"lines": func(n int, format string) string {
 			var b strings.Builder
 			for i := range n {
@@ -169,6 +175,18 @@ func (p *player) expand(text string) string {
 		p.Fatal(err)
 	}
 	return b.String()
+}
+
+// headersEndpoint is a token endpoint of its own whose answers have headers to replay.
+func (p *player) headersEndpoint() string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Quota", "7")
+		w.Header().Set("X-Node", "n1")
+		w.Header().Set("X-Zone", "z1")
+		fmt.Fprint(w, `{"access_token":"opaque-token-with-headers","token_type":"Bearer"}`)
+	}))
+	p.Cleanup(server.Close)
+	return server.URL + "/token"
 }
 
 func basic(id, secret string) string {

@@ -16,7 +16,8 @@ import (
 )
 
 // TestRows plays testdata/*.txtar: what attackers and broken providers send through the
-// whole plugin, and what must come back. testdata/README.md is the language's manual.
+// whole plugin, and what its features do; and what must come back. testdata/README.md is
+// the language's manual.
 func TestRows(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -61,6 +62,7 @@ var clients = []demoidp.Client{
 	{ID: "reserved", Secret: "s:e+c/r%e&t=~ -secret"},
 	{ID: "a", Secret: "bc"},
 	{ID: "ab", Secret: "c"},
+	{ID: "api://my-app", Secret: "my-app-secret-21e4"},
 	{ID: "scoped", Secret: "scoped-secret-91d0", Scopes: []string{"allowed"}},
 }
 
@@ -100,6 +102,7 @@ type player struct {
 
 	tokenFault faultSpec // how the token endpoint misbehaves …
 	minted     string    // … and the access token that it hands out instead of its own
+	mintedID   string    // … and the ID token that it adds
 
 	canaries []string // what must never be in a log, nor in the body of a refusal
 	request  string
@@ -138,6 +141,11 @@ func (p *player) play(section txtar.File) {
 	case "token":
 		p.minted = p.mint(decode[tokenSpec](p, text))
 		p.fault(demoidp.TokenEndpoint, p.tokenFault)
+	case "id-token":
+		p.mintedID = p.mint(decode[tokenSpec](p, text))
+		p.fault(demoidp.TokenEndpoint, p.tokenFault)
+	case "until":
+		p.until(strings.TrimSpace(text))
 	case "advance":
 		d, err := time.ParseDuration(strings.TrimSpace(text))
 		if err != nil {
@@ -175,6 +183,31 @@ func (p *player) send() {
 	p.answer = p.g.Raw(p, p.request)
 	p.pending = false
 	p.requests++
+}
+
+// until asks again until something in the background is done.
+func (p *player) until(what string) {
+	p.Helper()
+	kind, text, _ := strings.Cut(what, " ")
+	first := p.g.Upstream.Last(p).Header.Get("Authorization")
+	for range 5000 {
+		p.send()
+		done := false
+		switch kind {
+		case "log":
+			done = strings.Contains(p.g.Log.String(), text)
+		case "status":
+			done = itoa(p.answer.Status) == text
+		case "renewed":
+			done = p.g.Upstream.Last(p).Header.Get("Authorization") != first
+		default:
+			p.Fatalf("no such condition: %s", what)
+		}
+		if done {
+			return
+		}
+	}
+	p.Fatalf("never: %s\n%s", what, p.g.Log)
 }
 
 func (p *player) start() {

@@ -34,6 +34,7 @@ var verdicts = map[string]verdict{
 	"F": {403, `{"message":"Forbidden"}`, []string{bearer + `, error="insufficient_scope"`}},
 	"T": {503, `{"message":"Service Unavailable"}`, nil},
 	"E": {500, `{"message":"An unexpected error occurred"}`, nil},
+	"L": {status: 200}, // the login's tokens, in the upstream's place
 }
 
 // want is a want section: the outcome with its reason, then one check a line.
@@ -122,7 +123,7 @@ func (p *player) verdict(w want) {
 	if p.answer.Status != v.status && !w.overridden["status"] {
 		p.Errorf("status %d, want %d", p.answer.Status, v.status)
 	}
-	if p.answer.Body != v.body && !w.overridden["body"] {
+	if p.answer.Body != v.body && !w.overridden["body"] && w.letter != "L" {
 		p.Errorf("body %s, want %s", p.answer.Body, v.body)
 	}
 	challenges := v.challenges
@@ -142,11 +143,15 @@ func (p *player) verdict(w want) {
 	if got := p.answer.Header.Get("WWW-Authenticate"); got != strings.Join(challenges, ", ") {
 		p.Errorf("challenges %q, want %q", got, challenges)
 	}
-	if w.letter == "A" {
+	switch w.letter {
+	case "A":
 		p.passed(w)
-		return
+	case "L":
+		p.header("answer", p.answer.Header, "Cache-Control: no-store")
+		p.header("answer", p.answer.Header, "Content-Type: application/json; charset=utf-8")
+	default:
+		p.refused(w)
 	}
-	p.refused(w)
 }
 
 // passed: the upstream has one bearer token, of the provider's making.
@@ -169,7 +174,7 @@ func (p *player) passed(w want) {
 // refused: the client learns nothing but the id, under which the log has the reason.
 func (p *player) refused(w want) {
 	p.Helper()
-	if (p.answer.Header.Get("Retry-After") != "") != (w.letter == "T") {
+	if (p.answer.Header.Get("Retry-After") != "") != (w.letter == "T" && p.answer.Status != http.StatusFound) {
 		p.Errorf("Retry-After %q", p.answer.Header.Get("Retry-After"))
 	}
 	line := p.logLine()
@@ -250,19 +255,27 @@ func (p *player) line(c check) {
 			p.Errorf("status %d, want %s", p.answer.Status, c.text)
 		}
 	case "body":
-		if p.answer.Body != c.text {
+		if !matches(p.answer.Body, c.text) {
 			p.Errorf("body %s, want %s", p.answer.Body, c.text)
 		}
 	case "challenge", "retry": // verdict and check have looked
 	case "header":
 		p.header("answer", p.answer.Header, c.text)
+	case "no-header":
+		if got := p.answer.Header.Values(c.text); len(got) > 0 {
+			p.Errorf("the answer has %s: %q", c.text, got)
+		}
+	case "not-sent":
+		if got := p.tokenRequest().Header.Values(c.text); len(got) > 0 {
+			p.Errorf("the token endpoint was sent %s: %q", c.text, got)
+		}
 	case "log":
 		if line := p.logLine(); !strings.Contains(line, c.text) {
 			p.Errorf("log line %q without %q", line, c.text)
 		}
 	case "log-once":
 		if n := strings.Count(p.g.Log.String(), c.text); n != 1 {
-			p.Errorf("%q stands %d times in the log", c.text, n)
+			p.Errorf("%q stands %d times in the log\n%s", c.text, n, p.g.Log)
 		}
 	case "canary":
 		p.canaries = append(p.canaries, c.text)
@@ -301,14 +314,17 @@ func (p *player) header(of string, h http.Header, text string) {
 	p.Helper()
 	name, value, _ := strings.Cut(text, ":")
 	value = strings.TrimSpace(value)
-	got := h.Values(name)
-	matches := len(got) == 1 && got[0] == value
-	if pattern, isPattern := strings.CutPrefix(value, "~"); isPattern && len(got) == 1 {
-		matches = regexp.MustCompile("^(?:" + pattern + ")$").MatchString(got[0])
-	}
-	if !matches {
+	if got := h.Values(name); len(got) != 1 || !matches(got[0], value) {
 		p.Errorf("%s: %s %q, want %q", of, name, got, value)
 	}
+}
+
+// matches: after a tilde stands a pattern.
+func matches(got, want string) bool {
+	if pattern, isPattern := strings.CutPrefix(want, "~"); isPattern {
+		return regexp.MustCompile("^(?:" + pattern + ")$").MatchString(got)
+	}
+	return got == want
 }
 
 // absent wants no header of the name upstream, in whatever spelling.
