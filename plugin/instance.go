@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
@@ -35,7 +34,7 @@ func (i *Instance) Close() {}
 
 func (p *Plugin) compile(raw json.RawMessage) (*Instance, error) {
 	cfg, problems, err := config.Decode(raw)
-	if invalid := (config.Invalid)(nil); errors.As(err, &invalid) {
+	if invalid := config.Invalid(nil); errors.As(err, &invalid) {
 		return nil, refused(invalid)
 	} else if err != nil {
 		return nil, err
@@ -102,10 +101,10 @@ func (p *Plugin) provider(cfg *config.Config) *authn.Provider {
 	for i, name := range cfg.DiscoveryHeadersNames {
 		headers.Add(name, string(cfg.DiscoveryHeadersValues[i]))
 	}
-	waiting, _ := p.env.Waiting.LoadOrStore(cfg.Issuer, new(atomic.Int64))
+	load, _ := p.env.Loads.LoadOrStore(cfg.Issuer, new(authn.Load))
 	return &authn.Provider{
-		Client:  client,
-		Waiting: waiting.(*atomic.Int64),
+		Client: client,
+		Load:   load.(*authn.Load),
 		Provider: p.env.Registry.Provider(oidc.ProviderConfig{
 			Issuer: cfg.Issuer, Pseudo: cfg.UsingPseudoIssuer, DiscoveryHeaders: headers,
 			JWKSEndpoint: cfg.JWKSEndpoint, ExtraJWKSURIs: cfg.ExtraJWKSURIs,
@@ -170,6 +169,15 @@ func unbuilt(cfg *config.Config) []config.Problem {
 		{cfg.DownstreamIntrospectionHeader != "", "downstream_introspection_header"},
 		{cfg.DownstreamIntrospectionJWTHeader != "", "downstream_introspection_jwt_header"},
 		{cfg.DownstreamSessionIDHeader != "", "downstream_session_id_header"},
+		{cfg.MTLSTokenEndpoint != "", "mtls_token_endpoint"},
+		{!slices.Equal(cfg.CredentialClaim, []string{"sub"}), "credential_claim"},
+		{cfg.LogoutURISuffix != "", "logout_uri_suffix"},
+		{cfg.LogoutQueryArg != "", "logout_query_arg"},
+		{cfg.LogoutPostArg != "", "logout_post_arg"},
+		{cfg.LogoutRevoke, "logout_revoke"},
+		{cfg.CacheTTLResurrect != nil, "cache_ttl_resurrect"},
+		{cfg.ConsumerOptional, "consumer_optional"},
+		{cfg.ByUsernameIgnoreCase, "by_username_ignore_case"},
 	} {
 		if f.set {
 			problems = append(problems, config.Problem{Field: f.name, Message: "not built in this version: it has no effect", Warning: true})

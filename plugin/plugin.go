@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/cache"
@@ -95,15 +96,27 @@ func (p *Plugin) Close() {
 func (p *Plugin) NewInstance(raw json.RawMessage) pluginserver.Instance {
 	i, err := p.compile(raw)
 	if err != nil {
-		// Enough of it to say whose it is.
-		var known struct{ Issuer string }
-		_ = json.Unmarshal(raw, &known)
-		i = &Instance{plugin: p, issuer: known.Issuer, broken: err, render: newRenderer(&config.Config{}, false)}
+		i = &Instance{plugin: p, issuer: issuerOf(raw), broken: err, render: newRenderer(&config.Config{}, false)}
 		if p.firstTime(raw) {
 			p.env.Logger.Error("configuration cannot work: every request gets 500", "issuer", i.issuer, "error", err)
 		}
 	}
 	return i
+}
+
+// issuerOf says whose a broken configuration is, without the credentials that may be
+// what breaks it.
+func issuerOf(raw json.RawMessage) string {
+	var known struct{ Issuer string }
+	if json.Unmarshal(raw, &known) != nil {
+		return ""
+	}
+	u, err := url.Parse(known.Issuer)
+	if err != nil {
+		return ""
+	}
+	u.User = nil
+	return u.String()
 }
 
 // firstTime reports whether this configuration's warnings are still to be given:

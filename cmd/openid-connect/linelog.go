@@ -53,6 +53,7 @@ func (l *lineLog) run() {
 				case line := <-l.lines:
 					l.put(line)
 				default:
+					l.put(nil)
 					return
 				}
 			}
@@ -60,12 +61,14 @@ func (l *lineLog) run() {
 	}
 }
 
+// put writes line, and before it how many were lost. An error has nowhere to be told.
 func (l *lineLog) put(line []byte) {
-	// An error has nowhere to be told.
 	if n := l.dropped.Swap(0); n > 0 {
 		_, _ = fmt.Fprintf(l.w, "level=WARN msg=\"log lines dropped: nobody reads\" lines=%d\n", n)
 	}
-	_, _ = l.w.Write(line)
+	if line != nil {
+		_, _ = l.w.Write(line)
+	}
 }
 
 // Close writes what is left, as long as somebody reads: at most closeWait.

@@ -20,8 +20,6 @@ import (
 )
 
 func main() {
-	// A log whose reader has gone (Kong's old worker, `| logger`) is no reason to end.
-	signal.Ignore(syscall.SIGPIPE)
 	if os.Getenv("GOMEMLIMIT") == "" { // as where Kong starts the server
 		debug.SetMemoryLimit(memoryLimit)
 	}
@@ -76,6 +74,8 @@ func dump(s *settings, stdout, stderr io.Writer) int {
 // serve runs the plugin server until ctx ends, then lets running requests finish.
 // It calls listening once Kong can connect.
 func serve(ctx context.Context, s *settings, stderr io.Writer, listening func()) error {
+	// A log whose reader has gone (Kong's old worker, `| logger`) is no reason to end.
+	signal.Ignore(syscall.SIGPIPE)
 	out, closeLog, err := s.logOutput(stderr)
 	if err != nil {
 		return err

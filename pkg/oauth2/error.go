@@ -3,6 +3,7 @@ package oauth2
 import (
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,9 +46,16 @@ type BadResponse struct {
 
 func (b *BadResponse) Error() string { return "oauth2: bad token response: " + b.Reason }
 
-// newError reads what an endpoint says about its refusal. hide takes out what the request
-// held and must not be repeated.
-func newError(resp *egress.Response, now time.Time, hide *strings.Replacer) *Error {
+// codes are the error codes of RFC 6749 §4.1.2.1 and §5.2: whatever was sent, they are
+// the endpoint's own words.
+var codes = []string{
+	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
+	"access_denied", "server_error", "temporarily_unavailable",
+}
+
+// newError reads what an endpoint says about its refusal. A text that repeats what was
+// sent is redacted as a whole.
+func newError(resp *egress.Response, now time.Time, repeats func(string) bool) *Error {
 	e := &Error{Status: resp.Status, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), now)}
 	members, err := parseObject(resp.Body)
 	if err != nil {
@@ -58,7 +66,11 @@ func newError(resp *egress.Response, now time.Time, hide *strings.Replacer) *Err
 		if err != nil {
 			return ""
 		}
-		return plain(hide.Replace(v), most)
+		// All of it is looked at, before it is cut.
+		if v = plain(v, len(v)); repeats(v) && !slices.Contains(codes, v) {
+			return redacted
+		}
+		return plain(v, most)
 	}
 	e.Code = text("error", maxCode)
 	e.Description = text("error_description", maxDescription)

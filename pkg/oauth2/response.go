@@ -18,7 +18,6 @@ import (
 
 const (
 	maxToken    = 64 << 10
-	maxScope    = 16 << 10
 	maxLifetime = 10 * 365 * 24 * 3600 // seconds; above it is as good as for ever, and a time.Duration still holds it
 )
 
@@ -36,14 +35,14 @@ func (l Lifetime) Duration() time.Duration { return time.Duration(l.Seconds) * t
 
 // parseTokenResponse makes of an answer a token response, an *Error or a *BadResponse.
 // hide takes out of an error what the request held.
-func parseTokenResponse(resp *egress.Response, now time.Time, hide *strings.Replacer) (*TokenResponse, error) {
+func parseTokenResponse(resp *egress.Response, now time.Time, repeats func(string) bool) (*TokenResponse, error) {
 	switch {
 	case resp.Status >= 300 && resp.Status < 400:
 		return nil, &BadResponse{Reason: "redirect (" + strconv.Itoa(resp.Status) + "), which is never followed"}
 	case resp.Status != http.StatusOK && resp.Status < 300:
 		return nil, &BadResponse{Reason: "status " + strconv.Itoa(resp.Status)}
 	case resp.Status != http.StatusOK:
-		return nil, newError(resp, now, hide)
+		return nil, newError(resp, now, repeats)
 	}
 	members, err := parseObject(resp.Body)
 	if err != nil {
@@ -52,7 +51,7 @@ func parseTokenResponse(resp *egress.Response, now time.Time, hide *strings.Repl
 	if code, err := optionalString(members, "error"); err != nil {
 		return nil, err
 	} else if code != "" {
-		return nil, newError(resp, now, hide)
+		return nil, newError(resp, now, repeats)
 	}
 	t := &TokenResponse{Header: resp.Header, Body: resp.Body, ExpiresIn: parseLifetime(members["expires_in"])}
 	tokens := []struct {
@@ -77,12 +76,6 @@ func parseTokenResponse(resp *egress.Response, now time.Time, hide *strings.Repl
 	}
 	if !strings.EqualFold(t.TokenType, "Bearer") {
 		return nil, &BadResponse{Reason: "token_type is not Bearer"}
-	}
-	if t.Scope, err = optionalString(members, "scope"); err != nil {
-		return nil, err
-	}
-	if len(t.Scope) > maxScope || hasControl(t.Scope) {
-		return nil, &BadResponse{Reason: "scope is too long or has control characters"}
 	}
 	return t, nil
 }

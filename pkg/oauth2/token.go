@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"net/http"
@@ -60,7 +61,7 @@ func RequestToken(ctx context.Context, c *egress.Client, r TokenRequest) (*Token
 	if err != nil {
 		return nil, err
 	}
-	return parseTokenResponse(resp, time.Now(), s.hide())
+	return parseTokenResponse(resp, time.Now(), s.repeats)
 }
 
 // sent is a request as it goes out.
@@ -98,9 +99,9 @@ func (s *sent) send(ctx context.Context, c *egress.Client, endpoint string) (*eg
 // public are the parameters and headers that an error may repeat.
 var public = []string{"grant_type", "scope", "audience", "resource", "client_id", "client_assertion_type", "Accept", "Content-Type", "User-Agent"}
 
-// hide replaces what an error of this request must not repeat: whatever was sent and is
-// not public, in the forms that an endpoint may have it in.
-func (s *sent) hide() *strings.Replacer {
+// repeats reports whether text holds something that was sent and is not public, in any
+// of the forms that an endpoint may have it in.
+func (s *sent) repeats(text string) bool {
 	var secrets []string
 	for _, part := range []map[string][]string{s.form, s.header} {
 		for name, values := range part {
@@ -115,18 +116,16 @@ func (s *sent) hide() *strings.Replacer {
 		decoded, _ := url.QueryUnescape(secret)
 		secrets = append(secrets, credentials, secret, decoded)
 	}
-	for _, secret := range secrets {
-		secrets = append(secrets, url.QueryEscape(secret), url.PathEscape(secret))
-	}
-	// Where one secret begins another, the longer one is to go as a whole.
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, secret := range secrets {
-		if len(secret) >= 4 { // a shorter one would cut words apart, and tell what it is by that
-			pairs = append(pairs, secret, redacted)
+	unescaped, _ := url.QueryUnescape(text)
+	for _, form := range []string{text, unescaped, html.UnescapeString(text)} {
+		for _, secret := range secrets {
+			// A shorter one stands in many words, and is not told by that.
+			if len(secret) >= 4 && strings.Contains(form, plain(secret, len(secret))) {
+				return true
+			}
 		}
 	}
-	return strings.NewReplacer(pairs...)
+	return false
 }
 
 // TokenResponse is a successful answer of a token endpoint (RFC 6749 §5.1).
@@ -135,7 +134,6 @@ type TokenResponse struct {
 	RefreshToken Secret // "" if there is none; otherwise the same
 	IDToken      Secret // likewise
 	TokenType    string // Bearer, in the endpoint's own case
-	Scope        string // "" if the endpoint does not say
 	ExpiresIn    Lifetime
 	Header       http.Header // of the answer
 	Body         []byte      // the answer as it came: it holds the tokens

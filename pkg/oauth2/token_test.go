@@ -76,7 +76,7 @@ func TestRequestToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &TokenResponse{
-		AccessToken: "at", RefreshToken: "rt", IDToken: "it", TokenType: "bearer", Scope: "a b", ExpiresIn: Lifetime{true, 60},
+		AccessToken: "at", RefreshToken: "rt", IDToken: "it", TokenType: "bearer", ExpiresIn: Lifetime{true, 60},
 		Header: got.Header, Body: []byte(goodAnswer),
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -328,6 +328,22 @@ func serveRaw(t *testing.T, f func(net.Conn)) string {
 func TestNoAnswer(t *testing.T) {
 	_, err := RequestToken(t.Context(), newClient(t), TokenRequest{Endpoint: "http://127.0.0.1:1/?canary", Form: grant(), Auth: ClientAuth{Method: ClientSecretPost, ID: "id", Secret: "canary"}})
 	if !errors.Is(err, egress.Unreachable) || strings.Contains(err.Error(), "canary") {
+		t.Error(err)
+	}
+}
+
+// A secret that is a word of an error code takes nothing from the code, by which callers decide.
+func TestCodesStayWhole(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":"invalid_client","error_description":"no such client"}`)
+	}))
+	defer s.Close()
+	_, err := RequestToken(t.Context(), newClient(t), TokenRequest{
+		Endpoint: s.URL, Form: grant(), Auth: ClientAuth{Method: ClientSecretPost, ID: "id", Secret: "client"},
+	})
+	var no *Error
+	if !errors.As(err, &no) || no.Code != "invalid_client" || no.Description != redacted {
 		t.Error(err)
 	}
 }

@@ -131,14 +131,18 @@ type Env struct {
 	Due func(every time.Duration, name ...string) bool
 	Now func() time.Time
 
-	// Waiting has a *atomic.Int64 for each issuer that was ever configured.
-	Waiting sync.Map
+	// Loads has a *Load for each issuer that was ever configured.
+	Loads sync.Map
 }
 
 // Provider is the identity provider of one configuration.
 type Provider struct {
 	*oidc.Provider
 	Client *egress.Client
-	// Waiting counts the requests that wait for it, of all configurations.
-	Waiting *atomic.Int64
+	Load   *Load
+}
+
+// Load counts what waits for one provider, of all configurations.
+type Load struct {
+	Requests, Renewals atomic.Int64
 }

@@ -26,7 +26,7 @@ type clientCredentials struct {
 // means nothing.
 var searchOrder = []config.Place{config.InHeader, config.InQuery, config.InBody}
 
-func newClientCredentials(cfg *config.Config, env *Env, provider *Provider) (Authenticator, error) {
+func newClientCredentials(cfg *config.Config, env *Env, provider *Provider) Authenticator {
 	m := &clientCredentials{
 		auth:      forwardedAuth(cfg),
 		assertAlg: firstHMAC(cfg.ClientAlg),
@@ -39,7 +39,7 @@ func newClientCredentials(cfg *config.Config, env *Env, provider *Provider) (Aut
 			m.places = append(m.places, place)
 		}
 	}
-	return m, nil
+	return m
 }
 
 // forwardedAuth picks how the forwarded credentials are presented: by a method that

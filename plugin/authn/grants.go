@@ -24,8 +24,12 @@ const (
 	// renewPause lets a failed renewal rest before a hit tries again.
 	renewPause = 5 * time.Second
 	// maxWaiting bounds the requests that wait for one provider: where it hangs, they
-	// must not take every connection from requests that need no call.
-	maxWaiting = 1024
+	// must not take every connection from requests that need no call. A herd that waits
+	// for one call is below it.
+	maxWaiting = 4096
+	// maxRenewals bounds the renewals under way at one provider; a token whose renewal
+	// finds no place is served on, and the next hit tries again.
+	maxRenewals = 256
 )
 
 var tooManyWait = &Refusal{
@@ -104,17 +108,23 @@ func (g *grants) key(fields []string) cache.Key {
 	return g.keyer.Key(string(g.grant), append(fields, g.digest)...)
 }
 
+// callKey identifies the call that requests with this key share: those with the same
+// budget, since who is in more of a hurry fails alone.
+func (g *grants) callKey(key cache.Key) cache.Key {
+	return g.keyer.Key("call", string(key[:]), g.budget.String())
+}
+
 // tokens returns the verified tokens for the credential with this key. Its error is a
 // *Refusal.
 func (g *grants) tokens(ctx context.Context, key cache.Key, ask func() *tokenAsk) (*Result, error) {
 	if res, err := g.remembered(key); res != nil || err != nil {
 		if res != nil && res.renewalDue(g.env.Now()) {
-			g.env.Flight.Go(key, g.budget, func(ctx context.Context) (*Result, error) { return g.renew(ctx, key, ask()) })
+			g.startRenewal(key, ask)
 		}
 		return res, err
 	}
-	defer g.provider.Waiting.Add(-1)
-	if g.provider.Waiting.Add(1) > maxWaiting {
+	defer g.provider.Load.Requests.Add(-1)
+	if g.provider.Load.Requests.Add(1) > maxWaiting {
 		return nil, tooManyWait
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.budget)
@@ -124,7 +134,7 @@ func (g *grants) tokens(ctx context.Context, key cache.Key, ask func() *tokenAsk
 		return g.obtainFirst(ctx, key, a)
 	}
 	// A little less than the request's own time, so that who waits learns why it failed.
-	res, err := g.env.Flight.Do(ctx, key, g.budget/20*19, func(ctx context.Context) (*Result, error) {
+	res, err := g.env.Flight.Do(ctx, g.callKey(key), g.budget/20*19, func(ctx context.Context) (*Result, error) {
 		// Whoever held the call a moment ago may have filled the cache.
 		if res, err := g.remembered(key); res != nil || err != nil {
 			return res, err
@@ -166,6 +176,18 @@ func (g *grants) obtainFirst(ctx context.Context, key cache.Key, a *tokenAsk) (*
 	return res, nil
 }
 
+// startRenewal renews in the background, with the credentials of the hit that found it
+// due.
+func (g *grants) startRenewal(key cache.Key, ask func() *tokenAsk) {
+	renewals := &g.provider.Load.Renewals
+	if renewals.Add(1) > maxRenewals || !g.env.Flight.Go(g.callKey(key), g.budget, func(ctx context.Context) (*Result, error) {
+		defer renewals.Add(-1)
+		return g.renew(ctx, key, ask())
+	}) {
+		renewals.Add(-1)
+	}
+}
+
 // renew replaces a cached result before it ends. Only a provider that no longer takes
 // the credentials ends the old one.
 func (g *grants) renew(ctx context.Context, key cache.Key, a *tokenAsk) (res *Result, err error) {
@@ -177,6 +199,9 @@ func (g *grants) renew(ctx context.Context, key cache.Key, a *tokenAsk) (res *Re
 	}()
 	if res, err = g.obtain(ctx, a); err != nil {
 		return nil, g.notRenewed(key, AsRefusal(err))
+	}
+	if res.ttl <= 0 {
+		return nil, g.notRenewed(key, &Refusal{Outcome: Unavailable, Reason: "not_to_be_kept", Cause: errors.New("the new token is not to be kept")})
 	}
 	g.env.Tokens.Set(key, res, res.ttl)
 	return res, nil
@@ -197,8 +222,8 @@ func (g *grants) notRenewed(key cache.Key, refusal *Refusal, more ...any) error 
 
 func (g *grants) retention(r *Refusal) time.Duration {
 	switch {
-	case r.Retained():
-		return g.negative
+	case r.Outcome == Unauthorized || r.Outcome == Forbidden:
+		return g.negative // it speaks of the credentials
 	case r.Reason == badToken:
 		return badTokenTTL
 	}
@@ -297,7 +322,7 @@ func (g *grants) verify(ctx context.Context, res *Result, issuedTo []string) (er
 // tokenRefusal says what the token endpoint's error means for the request.
 func (g *grants) tokenRefusal(err error, a *tokenAsk) *Refusal {
 	refusal := endpointRefusal(err, a.clientInput)
-	if scopes := g.args.Get("scope"); refusal.Code == "invalid_scope" && g.env.Due(day, "invalid_scope", g.cfg.Issuer, scopes) {
+	if scopes := g.args.Get("scope"); refusal.Code == "invalid_scope" && !a.clientInput && g.env.Due(day, "invalid_scope", g.cfg.Issuer, scopes) {
 		g.env.Logger.Warn("the provider refuses the scopes asked for: see config.scopes; many refuse openid for this grant",
 			"issuer", g.cfg.Issuer, "scopes", scopes)
 	}

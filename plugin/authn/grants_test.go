@@ -34,7 +34,7 @@ func newTestGrants(t *testing.T, answer http.HandlerFunc, changes string) *grant
 	client := env.Egress.Client(egress.Settings{HTTPVersion: egress.HTTP11})
 	provider := &Provider{
 		Provider: env.Registry.Provider(oidc.ProviderConfig{Issuer: cfg.Issuer, Client: client}),
-		Client:   client, Waiting: new(atomic.Int64),
+		Client:   client, Load: new(Load),
 	}
 	t.Cleanup(func() {
 		env.Flight.Close()
@@ -64,12 +64,12 @@ func TestTooManyWait(t *testing.T) {
 				return testAsk()
 			}
 			g.env.Refusals.Set(refused, &Refusal{Outcome: Unauthorized, Reason: "invalid_client"}, time.Hour)
-			g.provider.Waiting.Store(maxWaiting - 1) // room for one
+			g.provider.Load.Requests.Store(maxWaiting - 1) // room for one
 			if res, err := g.tokens(t.Context(), warm, testAsk); err != nil || res.AccessToken != "opaque-token" {
 				t.Fatal(err)
 			}
 
-			g.provider.Waiting.Store(maxWaiting)
+			g.provider.Load.Requests.Store(maxWaiting)
 			for range 3 { // who was refused does not count as waiting
 				var refusal *Refusal
 				if _, err := g.tokens(t.Context(), cold, never); !errors.As(err, &refusal) || refusal.Outcome != Unavailable || refusal.Reason != "idp_busy" {
@@ -84,14 +84,14 @@ func TestTooManyWait(t *testing.T) {
 					t.Errorf("warm: %v", err)
 				}
 			}
-			if n := g.provider.Waiting.Load(); n != maxWaiting {
+			if n := g.provider.Load.Requests.Load(); n != maxWaiting {
 				t.Errorf("%d wait", n)
 			}
 			if n := calls.Load(); n != 1 {
 				t.Errorf("%d calls", n)
 			}
 
-			g.provider.Waiting.Store(maxWaiting - 1)
+			g.provider.Load.Requests.Store(maxWaiting - 1)
 			if _, err := g.tokens(t.Context(), cold, testAsk); err != nil { // it was not held against the credential
 				t.Errorf("with room again: %v", err)
 			}

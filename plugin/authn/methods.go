@@ -10,7 +10,7 @@ import (
 )
 
 // builder compiles a method; nil where the method is not built.
-type builder func(*config.Config, *Env, *Provider) (Authenticator, error)
+type builder func(*config.Config, *Env, *Provider) Authenticator
 
 // methods is THE order in which credentials are looked for. It is fixed: the order
 // of auth_methods in a configuration means nothing, and the first credential found
@@ -61,11 +61,7 @@ func Compile(cfg *config.Config, env *Env, provider *Provider) (*Methods, error)
 			m.PassedOver = append(m.PassedOver, fmt.Sprintf("%s (%s)", method.name, method.reason))
 			continue
 		}
-		a, err := method.build(cfg, env, provider)
-		if err != nil {
-			return nil, err
-		}
-		m.list = append(m.list, a)
+		m.list = append(m.list, method.build(cfg, env, provider))
 		if method.name == config.ClientCredentials && slices.Contains(cfg.ClientCredentialsParamType, config.InHeader) {
 			m.Basic = true
 		}

@@ -59,10 +59,6 @@ func (r *Refusal) Error() string {
 // Unwrap returns the cause.
 func (r *Refusal) Unwrap() error { return r.Cause }
 
-// Retained reports whether the refusal speaks of the credentials rather than of the
-// provider's state, and may be remembered (cache_ttl_neg).
-func (r *Refusal) Retained() bool { return r.Outcome == Unauthorized || r.Outcome == Forbidden }
-
 // AsRefusal returns err's Refusal, or an Unexpected one around it.
 func AsRefusal(err error) *Refusal {
 	var r *Refusal
@@ -157,17 +153,14 @@ func endpointRefusal(err error, withClientInput bool) *Refusal {
 	return r
 }
 
-// waitRefusal is what an error of a shared call means for one that waited: its own
-// time ran out, or the call's Refusal.
+// waitRefusal is what an error of a shared call means for one that waited: the call's
+// Refusal, or its own time ran out.
 func waitRefusal(err error) *Refusal {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		var r *Refusal
-		if errors.As(err, &r) {
-			return r
-		}
-		fault := providerFault(err)
-		fault.Reason = "idp_timeout"
-		return fault
+	var refusal *Refusal
+	if errors.As(err, &refusal) || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return AsRefusal(err)
 	}
-	return AsRefusal(err)
+	fault := providerFault(err)
+	fault.Reason = "idp_timeout"
+	return fault
 }

@@ -45,9 +45,21 @@ func looksLikeJWT(token string) bool {
 // jsonObjectStart asks for two bytes: one alone would be met by every 256th opaque token.
 var jsonObjectStart = regexp.MustCompile(`^\x{feff}?[ \t\r\n]*\{[ \t\r\n]*["}]`)
 
-// lenientBase64 decodes either alphabet as far as it goes.
+// lenientBase64 decodes either alphabet as far as it goes, and passes over what is in
+// neither, as some libraries do.
 func lenientBase64(s string) []byte {
-	decoded, _ := base64.RawURLEncoding.DecodeString(strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(s))
+	s = strings.Map(func(c rune) rune {
+		switch {
+		case c == '+':
+			return '-'
+		case c == '/':
+			return '_'
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+			return c
+		}
+		return -1
+	}, s)
+	decoded, _ := base64.RawURLEncoding.DecodeString(s)
 	return decoded
 }
 
@@ -92,14 +104,15 @@ func tokenPolicy(cfg *config.Config, method config.AuthMethod) oidc.Policy {
 // its answer depend on, and no others: a PATCH of what only shapes the answer to
 // the client keeps the cache.
 func tokenDigest(cfg *config.Config, of grantOf) string {
-	var secrets []string
+	var secrets [][]string
 	for _, list := range [][]oauth2.Secret{
 		cfg.ClientSecret, {cfg.HTTPProxyAuthorization, cfg.HTTPSProxyAuthorization}, cfg.DiscoveryHeadersValues, cfg.TokenHeadersValues,
 	} {
-		secrets = append(secrets, "list")
-		for _, secret := range list {
-			secrets = append(secrets, string(secret)) // as it is: a Secret encodes as [redacted]
+		revealed := make([]string, len(list)) // a Secret encodes as [redacted]
+		for i, secret := range list {
+			revealed[i] = string(secret)
 		}
+		secrets = append(secrets, revealed)
 	}
 	// Field by field, so that a reader sees what counts.
 	settings := []any{

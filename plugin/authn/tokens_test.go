@@ -110,6 +110,7 @@ func TestLooksLikeJWT(t *testing.T) {
 		"eyJ1c2VyIjoxfQ.a":                                false, // and signed in ways of their own
 		"opaque":                                          false,
 		"a.b.c":                                           false,
+		"e!yJhbGciOiJub25lIn0.e30.":                       true,
 		"":                                                false,
 	} {
 		if got := looksLikeJWT(token); got != want {

@@ -42,8 +42,10 @@ func TestParseJSON(t *testing.T) {
 	}{
 		{raw: `{"client_id":"a","client_secret":"b","n":12345678901234567890}`, id: []string{"a"}, without: `{"n":12345678901234567890}`},
 		{raw: `{"client_id":1}`, without: `{}`},
-		{raw: `{"z":"<&>" , "client\u005fid":"a","client_secret":1e999, "client_secret":"b","n":1e999 ,"deep":{"client_id":"c"} }`,
-			id: []string{"a"}, without: `{"z":"<&>","n":1e999,"deep":{"client_id":"c"}}`},
+		{
+			raw: `{"z":"<&>" , "client\u005fid":"a","client_secret":1e999, "client_secret":"b","n":1e999 ,"deep":{"client_id":"c"} }`,
+			id:  []string{"a"}, without: `{"z":"<&>","n":1e999,"deep":{"client_id":"c"}}`,
+		},
 		{raw: ` { "client_id" : "a" } `, id: []string{"a"}, without: `{}`},
 		{raw: `{"client_id":"a","n":1e999}`, id: []string{"a"}, without: `{"n":1e999}`},
 		{raw: `null`},
