@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -122,6 +123,7 @@ func TestRenewalEndsOnlyByCredentials(t *testing.T) {
 		{name: "429", status: 429, lives: true},
 		{name: "500 with a code", status: 500, body: `{"error":"invalid_client"}`, lives: true},
 		{name: "not JSON", status: 200, body: `<html>`, lives: true},
+		{name: "a token that is not to be kept", status: 200, body: `{"access_token":"new","token_type":"Bearer","expires_in":0}`, lives: true},
 		{name: "a token that does not verify", status: 200, body: `{"access_token":"eyJhbGciOiJub25lIn0.e30.","token_type":"Bearer"}`, lives: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -146,5 +148,32 @@ func TestRenewalEndsOnlyByCredentials(t *testing.T) {
 				t.Error("the next hit asks again")
 			}
 		})
+	}
+}
+
+// TestRenewalsAreBounded: a provider that hangs is not asked for ever more tokens, and the
+// count comes back to where it was.
+func TestRenewalsAreBounded(t *testing.T) {
+	release := make(chan struct{})
+	g := newTestGrants(t, func(w http.ResponseWriter, _ *http.Request) {
+		<-release
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}, "")
+	for i := range maxRenewals + 10 {
+		key := g.key([]string{strconv.Itoa(i)})
+		g.env.Tokens.Set(key, &Result{AccessToken: "old", ttl: time.Hour}, time.Hour) // due at once
+		for range 2 {
+			if res, err := g.tokens(t.Context(), key, testAsk); err != nil || res.AccessToken != "old" {
+				t.Fatal(res, err)
+			}
+		}
+	}
+	if n := g.provider.Load.Renewals.Load(); n != maxRenewals {
+		t.Errorf("%d renewals under way", n)
+	}
+	close(release)
+	g.env.Flight.Close()
+	if n := g.provider.Load.Renewals.Load(); n != 0 {
+		t.Errorf("%d renewals after the end", n)
 	}
 }
