@@ -4,7 +4,6 @@ package examples_test
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +15,7 @@ import (
 
 	"github.com/kong-openid-connect/openid-connect/internal/demoidp"
 	"github.com/kong-openid-connect/openid-connect/internal/devgateway"
-	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
+	"github.com/kong-openid-connect/openid-connect/internal/plugintest"
 	"github.com/kong-openid-connect/openid-connect/plugin"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 )
@@ -66,10 +65,10 @@ func startGateway(t *testing.T, kongYML []byte) string {
 	}))
 	t.Cleanup(upstream.Close)
 
-	socket := servePlugin(t, plugin.Options{
-		Resolve: map[string]string{providerName: provider.Addr()},
-		Logger:  slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	p := plugin.New(plugin.Options{Resolve: map[string]string{providerName: provider.Addr()}, Logger: logger})
+	t.Cleanup(p.Close)
+	socket := plugintest.Serve(t, p, logger)
 	dump, err := plugin.Dump(socket)
 	if err != nil {
 		t.Fatal(err)
@@ -86,35 +85,6 @@ func startGateway(t *testing.T, kongYML []byte) string {
 	proxy := httptest.NewServer(gateway.ProxyHandler())
 	t.Cleanup(proxy.Close)
 	return proxy.URL
-}
-
-// servePlugin runs the plugin in this process until the test ends.
-func servePlugin(t *testing.T, o plugin.Options) (socket string) {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "oidc") // t.TempDir may be too long for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket = filepath.Join(dir, "s")
-	listener, err := pluginserver.Listen(pluginserver.SocketOptions{Path: socket, Mode: 0o600})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := plugin.New(o)
-	t.Cleanup(p.Close)
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() {
-		served <- pluginserver.NewServer(pluginserver.Options{Plugin: p}).Serve(ctx, listener)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return socket
 }
 
 // runRequests runs the example's script, which checks the answers' statuses; that the upstream saw the token is checked here.

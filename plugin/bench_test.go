@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -56,32 +54,15 @@ type bench struct {
 
 func startBench(b *testing.B, config map[string]any) *bench {
 	b.Helper()
-	dir, err := os.MkdirTemp("", "oidc")
-	if err != nil {
-		b.Fatal(err)
-	}
-	listener, err := pluginserver.Listen(pluginserver.SocketOptions{Path: filepath.Join(dir, "s"), Mode: 0o600})
-	if err != nil {
-		b.Fatal(err)
-	}
 	p := plugin.New(plugin.Options{})
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- pluginserver.NewServer(pluginserver.Options{Plugin: p}).Serve(ctx, listener) }()
-	host := pluginserver.NewHost(filepath.Join(dir, "s"))
-	b.Cleanup(func() {
-		host.Close()
-		cancel()
-		if err := errors.Join(<-served, os.RemoveAll(dir)); err != nil {
-			b.Error(err)
-		}
-		p.Close()
-	})
+	b.Cleanup(p.Close)
+	host := pluginserver.NewHost(plugintest.Serve(b, p, nil))
+	b.Cleanup(host.Close)
 	raw, err := json.Marshal(config)
 	if err != nil {
 		b.Fatal(err)
 	}
-	id, err := host.StartInstance(ctx, plugin.Name, raw)
+	id, err := host.StartInstance(b.Context(), plugin.Name, raw)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func Start(t testing.TB, o Options) *Gateway {
 	if o.Wrap != nil {
 		served = o.Wrap(real)
 	}
-	socket := serve(t, served, logger)
+	socket := Serve(t, served, logger)
 	g.Socket = socket
 	dump, err := dump()
 	if err != nil {
@@ -102,8 +102,8 @@ func Start(t testing.TB, o Options) *Gateway {
 	return g
 }
 
-// serve runs p's server on a socket until the test ends.
-func serve(t testing.TB, p pluginserver.Plugin, logger *slog.Logger) (socket string) {
+// Serve runs p's server on a socket until the test ends; a nil logger discards.
+func Serve(t testing.TB, p pluginserver.Plugin, logger *slog.Logger) (socket string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "oidc") // t.TempDir may be too long for a socket's path
 	if err != nil {
