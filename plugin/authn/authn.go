@@ -45,8 +45,6 @@ type Credential struct {
 
 	ID     string
 	Secret oauth2.Secret
-	// Authorization is the header's value as it came, when it came as Basic.
-	Authorization oauth2.Secret
 	// Assertion is an RFC 7523 client assertion, in the place of a secret.
 	Assertion oauth2.Secret
 

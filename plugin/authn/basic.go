@@ -28,12 +28,13 @@ func basicCredential(r *kong.Request) (*Credential, error) {
 	if !ok {
 		return nil, malformed("the Authorization header holds no Basic credentials")
 	}
-	return &Credential{
-		Place: Header, ID: id, Secret: oauth2.Secret(secret),
-		// Well-formed credentials go on byte for byte; this only mends the padding and
-		// credentials that came un-encoded.
-		Authorization: oauth2.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))),
-	}, nil
+	return &Credential{Place: Header, ID: id, Secret: oauth2.Secret(secret)}, nil
+}
+
+// authorization is the header's value that c came with, well-formed: credentials go on
+// byte for byte, where only padding is mended and what came un-encoded.
+func (c *Credential) authorization() oauth2.Secret {
+	return oauth2.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(c.ID+":"+string(c.Secret))))
 }
 
 // parseBasic decodes the credentials of RFC 7617, and "id:secret" un-encoded: a

@@ -152,9 +152,12 @@ func (m *clientCredentials) Authenticate(ctx context.Context, c *Credential) (*R
 // ask is the token request for c.
 func (m *clientCredentials) ask(c *Credential) *tokenAsk {
 	a := &tokenAsk{
-		auth: oauth2.ClientAuth{Method: m.auth, ID: c.ID, Secret: c.Secret, Authorization: c.Authorization, Alg: m.assertAlg},
+		auth: oauth2.ClientAuth{Method: m.auth, ID: c.ID, Secret: c.Secret, Alg: m.assertAlg},
 		form: url.Values{}, header: http.Header{},
 		clientInput: len(c.Args) > 0 || len(c.Headers) > 0 || c.Assertion != "",
+	}
+	if c.Place == Header {
+		a.auth.Authorization = c.authorization()
 	}
 	for i := 0; i < len(c.Args); i += 2 {
 		a.form.Set(c.Args[i], c.Args[i+1])
