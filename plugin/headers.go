@@ -49,10 +49,6 @@ type headerRule struct {
 	source func(*authn.Result) (any, bool)
 }
 
-// fold gives the one spelling of a header name: nginx lets `X_Consumer_ID` through,
-// and what reads CGI-style names takes it for X-Consumer-ID.
-func fold(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
-
 func compileHeaders(cfg *config.Config) *headerPlan {
 	plan := &headerPlan{managed: map[string]bool{}, hide: cfg.HideCredentials, groups: cfg.AuthenticatedGroupsClaim}
 	for _, name := range identityHeaders {
@@ -69,7 +65,7 @@ func compileHeaders(cfg *config.Config) *headerPlan {
 		claims: cfg.DownstreamHeadersClaims, names: cfg.DownstreamHeadersNames, paths: cfg.DownstreamHeaders,
 	})
 	for _, rule := range append(plan.upstream[:len(plan.upstream):len(plan.upstream)], plan.downstream...) {
-		plan.managed[fold(rule.name)] = true
+		plan.managed[config.FoldHeader(rule.name)] = true
 	}
 	// Headers of what is not built yet are written by nobody, the client included.
 	for _, name := range []string{
@@ -77,7 +73,7 @@ func compileHeaders(cfg *config.Config) *headerPlan {
 		cfg.UpstreamIntrospectionJWTHeader, cfg.UpstreamSessionIDHeader,
 	} {
 		if name != "" {
-			plan.managed[fold(name)] = true
+			plan.managed[config.FoldHeader(name)] = true
 		}
 	}
 	return plan
@@ -175,7 +171,7 @@ func texts(list []any) ([]string, bool) {
 func (p *headerPlan) namedByConnection(r *kong.Request) (string, bool) {
 	for _, line := range r.Header("connection") {
 		for name := range strings.SplitSeq(line, ",") {
-			if name = fold(strings.TrimSpace(name)); p.manages(name) {
+			if name = config.FoldHeader(strings.TrimSpace(name)); p.manages(name) {
 				return name, true
 			}
 		}
@@ -192,7 +188,7 @@ func (p *headerPlan) manages(folded string) bool {
 func (p *headerPlan) cleared(r *kong.Request) []kong.Header {
 	var removals []kong.Header
 	for _, h := range r.Headers() {
-		if p.manages(fold(h.Name)) {
+		if p.manages(config.FoldHeader(h.Name)) {
 			removals = append(removals, kong.Header{Name: h.Name})
 		}
 	}
@@ -266,16 +262,16 @@ func (h headerRule) apply(headers *[]kong.Header, res *authn.Result) error {
 func (p *headerPlan) hideCredential(d *kong.Decision, c *authn.Credential) {
 	without := []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"}
 	switch c.Place {
-	case authn.Header:
+	case config.InHeader:
 		for _, h := range d.Upstream {
 			if strings.EqualFold(h.Name, "authorization") {
 				return // replaced or removed already
 			}
 		}
 		d.Upstream = append(d.Upstream, kong.Header{Name: "authorization"})
-	case authn.Query:
+	case config.InQuery:
 		d.RawQuery = c.Params.Without(without...)
-	case authn.Body:
+	case config.InBody:
 		d.Body = c.Params.Without(without...)
 	}
 }

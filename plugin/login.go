@@ -19,7 +19,7 @@ type loginResponse struct {
 
 // compileLogin returns nil where a login goes on to the upstream.
 func compileLogin(cfg *config.Config) *loginResponse {
-	if cfg.LoginAction != config.LoginResponse || !slices.Contains(cfg.LoginMethods, config.ClientCredentials) {
+	if !cfg.AnswersLogin(config.ClientCredentials) {
 		return nil
 	}
 	return &loginResponse{tokens: cfg.LoginTokens}

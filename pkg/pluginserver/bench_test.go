@@ -105,8 +105,11 @@ func (p *process) usage(tb testing.TB) usage {
 		tb.Fatal(err)
 	}
 	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.pid))
+	if err != nil && os.Getenv("CI") == "true" {
+		tb.Fatal(err)
+	}
 	if err != nil {
-		tb.Skip(err)
+		tb.Skipf("write calls are counted by Linux: %v", err)
 	}
 	for line := range strings.Lines(string(io)) {
 		if n, ok := strings.CutPrefix(line, "syscw: "); ok {

@@ -15,6 +15,7 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
+	"github.com/kong-openid-connect/openid-connect/plugin/config"
 	"github.com/kong-openid-connect/openid-connect/plugin/kong"
 )
 
@@ -29,19 +30,9 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, c *Credential) (*Result, error)
 }
 
-// Place is where in a request a credential was found.
-type Place string
-
-// The places, as Kong's *_param_type fields name them.
-const (
-	Header Place = "header"
-	Query  Place = "query"
-	Body   Place = "body"
-)
-
 // Credential is what a client sent to prove itself.
 type Credential struct {
-	Place Place
+	Place config.Place // where it was found
 
 	ID     string
 	Secret oauth2.Secret

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
+	"github.com/kong-openid-connect/openid-connect/plugin/config"
 	"github.com/kong-openid-connect/openid-connect/plugin/kong"
 )
 
@@ -28,7 +29,7 @@ func basicCredential(r *kong.Request) (*Credential, error) {
 	if !ok {
 		return nil, malformed("the Authorization header holds no Basic credentials")
 	}
-	return &Credential{Place: Header, ID: id, Secret: oauth2.Secret(secret)}, nil
+	return &Credential{Place: config.InHeader, ID: id, Secret: oauth2.Secret(secret)}, nil
 }
 
 // authorization is the header's value that c came with, well-formed: credentials go on
@@ -59,7 +60,7 @@ func parseBasic(encoded string) (id, secret string, ok bool) {
 
 // paramCredential reads client_id with client_secret, or with an RFC 7523 client
 // assertion, from the query or the body. An id alone is no credential.
-func paramCredential(place Place, params *kong.Params) (*Credential, error) {
+func paramCredential(place config.Place, params *kong.Params) (*Credential, error) {
 	values := func(name string) []string {
 		return slices.DeleteFunc(params.Values(name), func(v string) bool { return v == "" })
 	}

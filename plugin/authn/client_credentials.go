@@ -86,13 +86,13 @@ func (m *clientCredentials) findIn(place config.Place, r *kong.Request) (*Creden
 		if err != nil {
 			return nil, err
 		}
-		return paramCredential(Query, params)
+		return paramCredential(place, params)
 	default:
 		params, err := r.Form()
 		if err != nil {
 			return nil, err
 		}
-		return paramCredential(Body, params)
+		return paramCredential(place, params)
 	}
 }
 
@@ -156,7 +156,7 @@ func (m *clientCredentials) ask(c *Credential) *tokenAsk {
 		form: url.Values{}, header: http.Header{},
 		clientInput: len(c.Args) > 0 || len(c.Headers) > 0 || c.Assertion != "",
 	}
-	if c.Place == Header {
+	if c.Place == config.InHeader {
 		a.auth.Authorization = c.authorization()
 	}
 	for i := 0; i < len(c.Args); i += 2 {

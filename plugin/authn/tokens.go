@@ -134,7 +134,7 @@ func tokenDigest(cfg *config.Config, of grantOf) string {
 
 // keepsResponse says whether the token endpoint's whole answer is handed to the client.
 func keepsResponse(cfg *config.Config, method config.AuthMethod) bool {
-	return cfg.LoginAction == config.LoginResponse && slices.Contains(cfg.LoginMethods, method) && slices.Contains(cfg.LoginTokens, config.LoginTokens)
+	return cfg.AnswersLogin(method) && slices.Contains(cfg.LoginTokens, config.LoginTokens)
 }
 
 // namesOnly reports whether a token names no other client than ids: by client_id (RFC

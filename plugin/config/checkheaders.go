@@ -17,6 +17,10 @@ func ParseTokenHeader(value string) (name string, bearer bool) {
 	return value, false
 }
 
+// FoldHeader gives the one spelling of a header's name: nginx lets X_Consumer_ID through, and what reads CGI-style
+// names takes it for X-Consumer-ID.
+func FoldHeader(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
+
 // namedHeader is a field whose value is the name of a header.
 type namedHeader struct {
 	field string
@@ -122,7 +126,7 @@ func checkHeader(r *report, field, name string, written bool) {
 	if name == "" || kongschema.IsReference(name) {
 		return
 	}
-	folded := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	folded := FoldHeader(name)
 	switch {
 	case !isToken(name):
 		r.refuse(field, "is no valid name (RFC 9110 §5.6.2)")

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
@@ -159,6 +160,11 @@ const (
 
 	LoginTokens LoginToken = "tokens"
 )
+
+// AnswersLogin says whether a success of method is answered with tokens in the upstream's place.
+func (l *Login) AnswersLogin(method AuthMethod) bool {
+	return l.LoginAction == LoginResponse && slices.Contains(l.LoginMethods, method)
+}
 
 // enums is the one place where the values of constrained types stand, in the order of the schema.
 var enums = kongschema.Enums{
