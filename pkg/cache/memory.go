@@ -1,11 +1,13 @@
-// Package cache keeps what is expensive to ask for again: a bounded memory (Memory), one owner per question (Flight) and the keys of both
-// (Keyer).
+// Package cache keeps what is expensive to ask for again: a bounded memory (Memory), one owner
+// per question (Flight) and the keys of both (Keyer).
 //
-// It does not know what it keeps: when a value ends, and whether it may still be used when it is found, is the caller's to decide. It does
-// not share anything between processes and writes nothing to disk.
+// It does not know what it keeps: when a value ends, and whether it may still be used when it is
+// found, is the caller's to decide, and so is the clock. It does not share anything between
+// processes and writes nothing to disk.
 package cache
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,25 +18,41 @@ import (
 const (
 	// maxShards is how many locks writers are spread over; a power of two that divides 256.
 	maxShards = 16
-	// minShard is the least number of entries for which a shard of its own is worth it: tiny shards would make the bound uneven.
+	// minShard is the least number of entries for which a shard of its own is worth it: tiny
+	// shards would make the bound uneven.
 	minShard = 64
-	// maxTTL keeps the end of a value inside what a Unix time in nanoseconds can hold: go-cache takes one beyond it as "never ends".
-	maxTTL = 100 * 365 * 24 * time.Hour
-	// broomSteps is how many entries each new one lets us look at for expiry. More than one, so that the looking outruns the growth.
+	// minShardBytes is the same for the bound in bytes: a value above a shard's part of the
+	// bytes is not kept.
+	minShardBytes = 1 << 20
+	// broomSteps is how many entries each new one lets us look at for expiry. More than one, so
+	// that the looking outruns the growth.
 	broomSteps = 2
+	// entryCost is what an entry takes beside its value: itself, its key twice, and its place in
+	// go-cache's map.
+	entryCost = 320
 )
 
-// Memory is a map from Key to V with a bound on its entries and an end for each of them. It is safe for concurrent use, starts no
-// goroutine and needs no Close.
+// Bounds are what a Memory may hold at most.
+type Bounds struct {
+	Entries int // at least one
+	// Bytes are those of the values as the Memory's cost function counts them, and what the
+	// Memory itself needs for each. 0 is no bound.
+	Bytes int64
+}
+
+// Memory is a map from Key to V with bounds and an end for each value. It is safe for concurrent
+// use, starts no goroutine, reads no clock and needs no Close.
 //
-// The values live in go-cache, which decides when they have ended. go-cache has no bound, and its janitor holds the lock while it walks
-// the whole map; so the janitor is off, and Memory evicts by itself with SIEVE (Zhang et al., NSDI 2024): entries stand in the order of
-// their arrival, a hit only marks an entry, and a hand that wanders from the oldest to the newest takes the first one without a mark and
-// removes the marks that it passes. An entry that is being hit survives any flood of entries that are not. Every operation is O(1)
-// amortised, and a Get never waits for the hand.
+// The values live in go-cache. go-cache has no bound, and its janitor holds the lock while it
+// walks the whole map; so the janitor is off, and Memory evicts by itself with SIEVE (Zhang et
+// al., NSDI 2024): entries stand in the order of their arrival, a hit only marks an entry, and a
+// hand that wanders from the oldest to the newest takes the first one without a mark and removes
+// the marks that it passes. An entry that is being hit survives any flood of entries that are
+// not. Every operation is O(1) amortised, and a Get never waits for the hand.
 //
 // Values are shared between callers: do not change what Get returned or what Set was given.
 type Memory[V any] struct {
+	cost   func(V) int
 	shards []*shard[V]
 }
 
@@ -43,54 +61,64 @@ type Stats struct {
 	Hits, Misses uint64
 	Evictions    uint64 // live values that had to make room
 	Entries      int    // never above the bound
+	Bytes        int64  // likewise
 }
 
-// NewMemory returns a memory that holds at most maxEntries (at least one) values.
-func NewMemory[V any](maxEntries int) *Memory[V] {
-	maxEntries = max(maxEntries, 1)
+// NewMemory returns a memory within these bounds. cost says how many bytes a value keeps alive;
+// nil where only the entries count.
+func NewMemory[V any](b Bounds, cost func(V) int) *Memory[V] {
+	b.Entries = max(b.Entries, 1)
+	if b.Bytes <= 0 {
+		b.Bytes = math.MaxInt64
+	}
 	n := 1
-	for n < maxShards && maxEntries >= 2*n*minShard {
+	for n < maxShards && b.Entries >= 2*n*minShard && b.Bytes >= int64(2*n*minShardBytes) {
 		n *= 2
 	}
-	m := &Memory[V]{shards: make([]*shard[V], n)}
+	m := &Memory[V]{cost: cost, shards: make([]*shard[V], n)}
 	for i := range m.shards {
-		limit := maxEntries / n
-		if i < maxEntries%n {
-			limit++
+		part := Bounds{Entries: b.Entries / n, Bytes: b.Bytes / int64(n)}
+		if i < b.Entries%n {
+			part.Entries++
 		}
-		m.shards[i] = newShard[V](limit)
+		m.shards[i] = newShard[V](part)
 	}
 	return m
 }
 
-// Get returns the value that was Set for k, unless it has ended or was evicted.
-func (m *Memory[V]) Get(k Key) (V, bool) {
+// Get returns the value that was Set for k, unless it has ended at now or was evicted.
+func (m *Memory[V]) Get(k Key, now time.Time) (V, bool) {
 	s := m.shard(k)
 	// go-cache does not keep the string it looks for, so that this conversion stays on the stack.
 	if x, ok := s.items.Get(string(k[:])); ok {
-		e := x.(*entry[V])
-		if !e.visited.Load() { // a read that nearly always says no is cheaper than a write by every hit
-			e.visited.Store(true)
+		if e := x.(*entry[V]); now.Before(e.ends) {
+			if !e.visited.Load() { // a read that nearly always says no is cheaper than a write by every hit
+				e.visited.Store(true)
+			}
+			s.hits.Add(1)
+			return e.value, true
 		}
-		s.hits.Add(1)
-		return e.value, true
 	}
 	s.misses.Add(1)
 	var zero V
 	return zero, false
 }
 
-// Set keeps v for ttl, in place of what was kept for k. A ttl of zero or less keeps nothing and forgets what was there; one above a
-// hundred years is cut to that.
-func (m *Memory[V]) Set(k Key, v V, ttl time.Duration) {
-	if ttl <= 1 { // one nanosecond is nothing, see insert
-		m.Delete(k)
-		return
+// Set keeps v until ends, in place of what was kept for k. What has ended at now, and what costs
+// more than the bound in bytes allows, is not kept, and what was there is forgotten.
+func (m *Memory[V]) Set(k Key, v V, now, ends time.Time) {
+	e := &entry[V]{value: v, key: k, ends: ends, cost: entryCost}
+	if m.cost != nil {
+		e.cost += int64(m.cost(v))
 	}
 	s := m.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.insert(k, v, min(ttl, maxTTL))
+	if !now.Before(ends) || e.cost > s.limit.Bytes {
+		s.remove(s.find(k))
+		return
+	}
+	s.insert(e, now)
 }
 
 // Delete forgets k.
@@ -98,24 +126,20 @@ func (m *Memory[V]) Delete(k Key) {
 	s := m.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.items.Delete(string(k[:]))
+	s.remove(s.find(k))
 }
 
 // Len returns the number of entries, as in Stats.
-func (m *Memory[V]) Len() int {
-	n := 0
-	for _, s := range m.shards {
-		s.mu.Lock()
-		n += s.count
-		s.mu.Unlock()
-	}
-	return n
-}
+func (m *Memory[V]) Len() int { return m.Stats().Entries }
 
 // Stats returns the counters, summed over the shards one after the other.
 func (m *Memory[V]) Stats() Stats {
-	st := Stats{Entries: m.Len()}
+	var st Stats
 	for _, s := range m.shards {
+		s.mu.Lock()
+		st.Entries += s.count
+		st.Bytes += s.bytes
+		s.mu.Unlock()
 		st.Hits += s.hits.Load()
 		st.Misses += s.misses.Load()
 		st.Evictions += s.evictions.Load()
@@ -128,11 +152,13 @@ func (m *Memory[V]) shard(k Key) *shard[V] {
 	return m.shards[int(k[0])&(len(m.shards)-1)]
 }
 
-// entry is what go-cache holds. Only the mark changes after it was stored, and the links, which belong to the shard.
+// entry is what go-cache holds. Only the mark changes after it was stored, and the links, which
+// belong to the shard.
 type entry[V any] struct {
 	value   V
 	key     Key
-	ends    int64 // Unix time in nanoseconds, for the hand and the broom; what Get obeys is go-cache's own
+	ends    time.Time
+	cost    int64
 	visited atomic.Bool
 
 	older, newer *entry[V]
@@ -140,68 +166,70 @@ type entry[V any] struct {
 
 type shard[V any] struct {
 	items *gocache.Cache // has its own lock: Get takes only that one
-	limit int
+	limit Bounds
 
 	hits, misses, evictions atomic.Uint64
 
 	mu sync.Mutex // guards all that follows, and every change to items
 	// count is the length of the list: each entry in items stands in it, and the reverse.
 	count          int
+	bytes          int64 // their cost
 	oldest, newest *entry[V]
 	hand           *entry[V] // next candidate for eviction; nil: begin at the oldest
 	broom          *entry[V] // next one to look at for expiry; nil: begin at the oldest
 }
 
-func newShard[V any](limit int) *shard[V] {
-	s := &shard[V]{items: gocache.New(gocache.NoExpiration, 0), limit: limit}
-	// The only way to learn of an ended entry that a Delete removed: go-cache's Get no longer shows it. It runs inside our own calls of
-	// items.Delete, that is under mu.
-	s.items.OnEvicted(func(_ string, x any) { s.unlink(x.(*entry[V])) })
-	return s
+func newShard[V any](limit Bounds) *shard[V] {
+	return &shard[V]{items: gocache.New(gocache.NoExpiration, 0), limit: limit}
 }
 
-// insert stores v. The value ends when ttl has passed, not one tick later: go-cache still serves at the very end, hence the nanosecond less.
-func (s *shard[V]) insert(k Key, v V, ttl time.Duration) {
-	ttl--
-	now := time.Now().UnixNano()
-	key := string(k[:])
-	e := &entry[V]{value: v, key: k, ends: now + int64(ttl)}
-	if x, ok := s.items.Get(key); ok {
-		s.items.Set(key, e, ttl)
-		s.replace(x.(*entry[V]), e)
-		return
+// find returns k's entry, ended or not; nil if there is none.
+func (s *shard[V]) find(k Key) *entry[V] {
+	x, ok := s.items.Get(string(k[:]))
+	if !ok {
+		return nil
 	}
-	s.items.Delete(key) // there may be one that has ended
-	s.sweep(now)
-	if s.count >= s.limit {
-		s.evict(now)
-	}
-	s.items.Set(key, e, ttl)
-	s.push(e)
+	return x.(*entry[V])
 }
 
-// evict removes one entry: the first from the hand on that has ended or was not hit since the hand last came by. The marks it removes
-// were each made by a hit, and after one round none is left: amortised, one step.
-func (s *shard[V]) evict(now int64) {
+func (s *shard[V]) insert(e *entry[V], now time.Time) {
+	if old := s.find(e.key); old != nil && now.Before(old.ends) {
+		s.replace(old, e)
+	} else {
+		s.remove(old)
+		s.sweep(now)
+		s.push(e)
+	}
+	s.items.SetDefault(string(e.key[:]), e)
+	for s.count > s.limit.Entries || s.bytes > s.limit.Bytes {
+		s.evict(e, now)
+	}
+}
+
+// evict removes one entry beside latest: the first from the hand on that has ended or was not hit
+// since the hand last came by. The marks it removes were each made by a hit, and after one round
+// none is left: amortised, one step.
+func (s *shard[V]) evict(latest *entry[V], now time.Time) {
 	e := s.from(s.hand)
-	for now < e.ends && e.visited.Load() {
+	for e == latest || now.Before(e.ends) && e.visited.Load() {
 		e.visited.Store(false)
 		e = s.from(e.newer)
 	}
-	s.hand = e // unlink moves it on
-	if now < e.ends {
+	s.hand = e // remove moves it on
+	if now.Before(e.ends) {
 		s.evictions.Add(1)
 	}
-	s.items.Delete(string(e.key[:]))
+	s.remove(e)
 }
 
-// sweep looks at a few entries and drops those that have ended, so that what nobody asks for again goes without a walk over the map.
-func (s *shard[V]) sweep(now int64) {
+// sweep looks at a few entries and drops those that have ended, so that what nobody asks for
+// again goes without a walk over the map.
+func (s *shard[V]) sweep(now time.Time) {
 	for range min(broomSteps, s.count) {
 		e := s.from(s.broom)
 		s.broom = e.newer
-		if now >= e.ends {
-			s.items.Delete(string(e.key[:]))
+		if !now.Before(e.ends) {
+			s.remove(e)
 		}
 	}
 }
@@ -223,9 +251,14 @@ func (s *shard[V]) push(e *entry[V]) {
 	}
 	s.newest = e
 	s.count++
+	s.bytes += e.cost
 }
 
-func (s *shard[V]) unlink(e *entry[V]) {
+// remove takes e out; nil is nothing to do.
+func (s *shard[V]) remove(e *entry[V]) {
+	if e == nil {
+		return
+	}
 	if s.hand == e {
 		s.hand = e.newer
 	}
@@ -234,7 +267,9 @@ func (s *shard[V]) unlink(e *entry[V]) {
 	}
 	s.relink(e, e.newer, e.older)
 	e.older, e.newer = nil, nil
+	s.items.Delete(string(e.key[:]))
 	s.count--
+	s.bytes -= e.cost
 }
 
 // replace puts e where old stands, with its mark: a renewed value keeps its place.
@@ -249,9 +284,11 @@ func (s *shard[V]) replace(old, e *entry[V]) {
 	}
 	s.relink(old, e, e)
 	old.older, old.newer = nil, nil
+	s.bytes += e.cost - old.cost
 }
 
-// relink makes e's neighbours, or the ends of the list, point past it: the older side to asNewer, the newer side to asOlder.
+// relink makes e's neighbours, or the ends of the list, point past it: the older side to asNewer,
+// the newer side to asOlder.
 func (s *shard[V]) relink(e, asNewer, asOlder *entry[V]) {
 	if e.older != nil {
 		e.older.newer = asNewer
