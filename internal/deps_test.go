@@ -22,7 +22,8 @@ var layers = []struct {
 	why      string
 	packages []string // a name ending in /... covers what is below it
 }{
-	{"libraries of one RFC or one protocol, usable alone", []string{"pkg/kongschema", "pkg/cache", "pkg/pluginserver", "pkg/egress"}},
+	{"libraries of one RFC or one protocol, usable alone", []string{"pkg/strictjson"}},
+	{"libraries of one protocol or one duty, usable alone", []string{"pkg/kongschema", "pkg/cache", "pkg/pluginserver", "pkg/egress"}},
 	{"the token endpoint calls out through egress", []string{"pkg/oauth2"}},
 	{"discovery and keys call out through egress; tokens are oauth2's secrets", []string{"pkg/oidc"}},
 	{"the fields, and the edge to Kong: neither knows the other", []string{"plugin/config", "plugin/kong"}},

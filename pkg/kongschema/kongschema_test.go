@@ -267,7 +267,7 @@ func TestReadJSON(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{`{"a":[1,null,true,"x",{}]}`, ""},
 		{`{"a":{"b":1,"b":2}}`, "a.b: given twice"},
-		{`{} {}`, "something follows the JSON value"},
+		{`{} {}`, "something follows the JSON"},
 		{`{"a":"s3cret`, "not JSON"},
 		{`{"a":s3cret}`, "not JSON"},
 		{`[1e999]`, "not JSON"},

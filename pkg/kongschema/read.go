@@ -1,100 +1,42 @@
 package kongschema
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
 
-// Bounds of what ReadJSON takes.
+// Bounds of what ReadJSON takes. No document of the size can have more members.
 const (
 	maxSize  = 4 << 20
 	maxDepth = 32
 )
 
-// ReadJSON reads one JSON value strictly: UTF-8, no duplicate member, nothing after it, at most 32 levels deep and
-// 4 MiB long. Objects are map[string]any, lists []any, numbers float64. Its errors never quote the input.
+// ReadJSON reads one JSON value strictly (package strictjson), at most 32 levels deep and 4 MiB
+// long. Objects are map[string]any, lists []any, numbers float64. Its errors say where the JSON
+// breaks and not what stands there: it may be a secret.
 func ReadJSON(raw []byte) (any, error) {
 	if len(raw) > maxSize {
 		return nil, fmt.Errorf("longer than %d bytes", maxSize)
 	}
-	if !utf8.Valid(raw) {
-		return nil, errors.New("not UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	r := reader{dec}
-	v, err := r.value("", maxDepth)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the JSON value")
-	}
-	return v, nil
-}
-
-type reader struct{ dec *json.Decoder }
-
-func (r reader) value(path string, depth int) (any, error) {
-	if depth == 0 {
-		return nil, fmt.Errorf("nested deeper than %d levels", maxDepth)
-	}
-	tok, err := r.dec.Token()
-	if err != nil {
-		return nil, r.broken(err)
-	}
-	switch tok {
-	case json.Delim('{'):
-		return r.object(path, depth)
-	case json.Delim('['):
-		list := []any{}
-		for r.dec.More() {
-			v, err := r.value(path, depth-1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		_, err := r.dec.Token()
-		return list, r.broken(err)
-	}
-	return tok, nil
-}
-
-func (r reader) object(path string, depth int) (any, error) {
-	object := map[string]any{}
-	for r.dec.More() {
-		tok, err := r.dec.Token()
-		if err != nil {
-			return nil, r.broken(err)
-		}
-		name, _ := tok.(string)
-		at := Join(path, name)
-		if _, twice := object[name]; twice {
-			return nil, fmt.Errorf("%.100s: given twice", at)
-		}
-		if object[name], err = r.value(at, depth-1); err != nil {
-			return nil, err
-		}
-	}
-	_, err := r.dec.Token()
-	return object, r.broken(err)
-}
-
-// broken says where the JSON breaks, not what stands there: it may be a secret.
-func (r reader) broken(err error) error {
+	v, err := strictjson.Value(string(raw), strictjson.Options{Depth: maxDepth, Members: maxSize, Floats: true})
+	var at *strictjson.Error
 	switch {
 	case err == nil:
-		return nil
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("not JSON: it ends too early")
+		return v, nil
+	case errors.Is(err, strictjson.ErrTooMuch):
+		return nil, fmt.Errorf("nested deeper than %d levels", maxDepth)
+	case !errors.As(err, &at), errors.Is(err, strictjson.ErrUTF8), errors.Is(err, strictjson.ErrTrailing):
+		return nil, err
+	case errors.Is(err, strictjson.ErrDuplicate):
+		return nil, fmt.Errorf("%.100s: given twice", strings.Join(at.Path, "."))
+	case at.Offset == len(raw):
+		return nil, errors.New("not JSON: it ends too early")
 	}
-	return fmt.Errorf("not JSON at byte %d", r.dec.InputOffset())
+	return nil, fmt.Errorf("not JSON at byte %d", at.Offset)
 }
 
 // Join is the path of a member: "redis" and "port" give "redis.port".

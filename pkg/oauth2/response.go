@@ -1,19 +1,16 @@
 package oauth2
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"math"
 	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
 
 const (
@@ -80,53 +77,27 @@ func parseTokenResponse(resp *egress.Response, now time.Time, repeats func(strin
 	return t, nil
 }
 
-// parseObject reads one JSON object (RFC 8259) whose members have different names, with
-// nothing behind it. Names count byte for byte. The error is a *BadResponse.
-func parseObject(body []byte) (map[string]json.RawMessage, error) {
-	bad := func(reason string) error { return &BadResponse{Reason: reason} }
-	if !utf8.Valid(body) {
-		return nil, bad("not UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, bad("not a JSON object")
-	}
-	members := map[string]json.RawMessage{}
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, bad("not JSON")
-		}
-		key, isString := name.(string)
-		if _, twice := members[key]; twice || !isString {
-			return nil, bad("an object names a member twice")
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, bad("not JSON")
-		}
-		members[key] = value
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, bad("not JSON")
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, bad("something follows the JSON object")
+// answerJSON bounds what is read of an answer, which egress has bounded in length.
+var answerJSON = strictjson.Options{Depth: 64, Members: 10_000, SkipBOM: true}
+
+// parseObject reads an answer that is one JSON object. The error is a *BadResponse.
+func parseObject(body []byte) (map[string]any, error) {
+	members, err := strictjson.Object(string(body), answerJSON)
+	if err != nil {
+		return nil, &BadResponse{Reason: err.Error()}
 	}
 	return members, nil
 }
 
-// optionalString returns a member that is a string; "" if it is absent or null.
-func optionalString(members map[string]json.RawMessage, name string) (string, error) {
-	raw, ok := members[name]
-	if !ok || string(raw) == "null" {
-		return "", nil
-	}
-	var s string
-	if raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
+// optionalString returns a member that is a string; "" if it is absent or null. It is a copy, which
+// does not keep the whole answer alive.
+func optionalString(members map[string]any, name string) (string, error) {
+	v := members[name]
+	s, isString := v.(string)
+	if v != nil && !isString {
 		return "", &BadResponse{Reason: name + " is not a string"}
 	}
-	return s, nil
+	return strings.Clone(s), nil
 }
 
 // unsafeToken says why a token cannot stand in a header; "" if it can. RFC 6750 §2.1 is
@@ -146,13 +117,15 @@ func unsafeToken(v string) string {
 var decimal = regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,4})?$`)
 
 // parseLifetime reads expires_in: a number, or a number in a string as some endpoints send.
-func parseLifetime(raw json.RawMessage) Lifetime {
-	text := string(raw)
-	if text == "" || text == "null" {
+func parseLifetime(v any) Lifetime {
+	var text string
+	switch v := v.(type) {
+	case nil:
 		return Lifetime{}
-	}
-	if text[0] == '"' && json.Unmarshal(raw, &text) != nil {
-		return Lifetime{Known: true}
+	case string:
+		text = v
+	case json.Number:
+		text = v.String()
 	}
 	if len(text) > 64 || !decimal.MatchString(text) {
 		return Lifetime{Known: true}

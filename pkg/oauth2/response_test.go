@@ -103,7 +103,7 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	deep := &egress.Response{Status: 200, Body: []byte(`{"a":` + strings.Repeat("[", 500_000) + strings.Repeat("]", 500_000) + `}`)}
-	if got := verdict(deep); got != "bad not JSON" {
+	if got := verdict(deep); got != "bad nested too deeply or too many members" {
 		t.Error(got)
 	}
 }

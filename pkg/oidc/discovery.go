@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
 
 // Kinds of a Fault beside those of package egress.
@@ -87,9 +88,6 @@ type Metadata struct {
 	Raw []byte // the document as it came, at most egress.MaxBody bytes
 }
 
-// metadataLimits are generous: some providers list hundreds of claims.
-var metadataLimits = jsonLimits{depth: 32, members: 10_000}
-
 // discovery is where a provider's document is and what its issuer must be.
 type discovery struct {
 	url    *url.URL
@@ -121,7 +119,7 @@ func newDiscovery(issuer string) (discovery, error) {
 
 // parseMetadata reads a document that came from d's URL. The error is a *Fault.
 func (d discovery) parseMetadata(raw []byte) (*Metadata, error) {
-	doc, err := parseObject(string(raw), metadataLimits)
+	doc, err := strictjson.Object(string(raw), metadataJSON)
 	if err != nil {
 		return nil, faultf(BadDiscovery, "metadata of %s: %w", d.url.Host, err)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
 
 // Types of keys (RFC 7518 §6.1, RFC 8037 §2).
@@ -122,9 +124,9 @@ func decodeSegment(s string) ([]byte, bool) {
 }
 
 func parsePart(name string, doc []byte) (map[string]any, *Rejection) {
-	obj, err := parseObject(string(doc), tokenLimits)
+	obj, err := strictjson.Object(string(doc), tokenJSON)
 	switch {
-	case errors.Is(err, errDupMember):
+	case errors.Is(err, strictjson.ErrDuplicate):
 		return nil, reject(ReasonDupMember, name+": "+err.Error())
 	case err != nil:
 		return nil, reject(ReasonMalformed, name+": "+err.Error())

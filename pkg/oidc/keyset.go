@@ -15,6 +15,8 @@ import (
 	"slices"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
 
 // Bounds of a key set, and how many keys one token may be tried with.
@@ -69,7 +71,7 @@ func ParseKeySet(raw []byte) (*KeySet, error) {
 	if len(raw) > MaxKeySetSize {
 		return nil, fmt.Errorf("oidc: key set has %d bytes, limit %d", len(raw), MaxKeySetSize)
 	}
-	doc, err := parseObject(string(raw), keySetLimits)
+	doc, err := strictjson.Object(string(raw), keySetJSON)
 	if err != nil {
 		return nil, fmt.Errorf("oidc: key set: %w", err)
 	}

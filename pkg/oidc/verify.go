@@ -1,7 +1,7 @@
 // Package oidc verifies JSON Web Tokens of OpenID Connect providers, and finds out from a provider what that takes: its metadata
 // and its key set.
 //
-// A token passes one strict gate (gate.go, jws.go) before any library sees it; keys are judged once, when a set is parsed
+// A token passes one strict gate (strictjson, jws.go) before any library sees it; keys are judged once, when a set is parsed
 // (keyset.go); Verify is a pure function of token, keys, policy and time. It is the only package that imports jwx.
 //
 // Not its job: to look for tokens in requests, to decide what a good token may do (scopes, groups, consumers), JWE, opaque

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 	"github.com/kong-openid-connect/openid-connect/plugin/kong"
 )
@@ -88,12 +90,21 @@ func (m *clientCredentials) findIn(place config.Place, r *kong.Request) (*Creden
 		}
 		return paramCredential(place, params)
 	default:
-		params, err := r.Form()
+		params, err := form(r)
 		if err != nil {
 			return nil, err
 		}
 		return paramCredential(place, params)
 	}
+}
+
+// form refuses a body of JSON that has a member twice: the upstream may read the other one.
+func form(r *kong.Request) (*kong.Params, error) {
+	params, err := r.Form()
+	if errors.Is(err, strictjson.ErrDuplicate) {
+		return nil, ambiguous("the body names a member twice")
+	}
+	return params, err
 }
 
 // ownArgs are the parameters that authenticate the client or name the grant: what
@@ -124,7 +135,7 @@ func (m *clientCredentials) addClientArgs(c *Credential, r *kong.Request) error 
 
 // clientArg reads one argument from the query, the body or the headers.
 func clientArg(r *kong.Request, name string) (string, bool, error) {
-	for _, read := range []func() (*kong.Params, error){r.Query, r.Form} {
+	for _, read := range []func() (*kong.Params, error){r.Query, func() (*kong.Params, error) { return form(r) }} {
 		params, err := read()
 		if err != nil {
 			return "", false, err

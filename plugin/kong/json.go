@@ -1,51 +1,39 @@
 package kong
 
 import (
-	"bytes"
-	"encoding/json"
-	"io"
-	"maps"
+	"errors"
 	"slices"
+	"strings"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
 
-// ParseJSON reads the string members of a JSON object. Anything else (null, an
-// array, a scalar, no JSON at all) holds no parameters and is no error: such a
-// body simply carries no credentials.
-func ParseJSON(raw []byte) *Params {
+// ParseJSON reads the string members of a JSON object. Anything else (null, an array, a scalar, no
+// JSON at all) holds no parameters and is no error: such a body simply carries no credentials. One
+// that names a member twice means one thing to us and maybe another to the upstream: it is an error
+// that wraps strictjson.ErrDuplicate.
+func ParseJSON(raw string) (*Params, error) {
 	p := &Params{}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber() // a number beyond float64 is no reason not to look
-	var doc map[string]any
-	if dec.Decode(&doc) != nil || doc == nil {
-		return p
+	members, err := strictjson.Members(raw, strictjson.Options{Depth: 64, Members: MaxBody})
+	if errors.Is(err, strictjson.ErrDuplicate) {
+		return p, err
 	}
-	if _, err := dec.Token(); err != io.EOF {
-		return p
-	}
-	p.json = raw
-	for _, name := range slices.Sorted(maps.Keys(doc)) {
-		if s, ok := doc[name].(string); ok {
-			p.pairs = append(p.pairs, pair{name: name, value: s})
+	p.json = members
+	for _, m := range members {
+		if s, isString := m.Value.(string); isString {
+			p.pairs = append(p.pairs, pair{name: m.Name, value: s})
 		}
 	}
-	return p
+	return p, nil
 }
 
 // renderJSON is the object without the members named; the others stay byte for byte.
-func renderJSON(raw []byte, without []string) []byte {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	_, _ = dec.Token() // the brace: ParseJSON has read all of it before
-	var kept [][]byte
-	for dec.More() {
-		start := dec.InputOffset()
-		name, errName := dec.Token()
-		var value json.RawMessage
-		if errName != nil || dec.Decode(&value) != nil {
-			return []byte("{}") // cannot be; and if it were, no credential goes on
-		}
-		if text, _ := name.(string); !slices.Contains(without, text) {
-			kept = append(kept, bytes.TrimLeft(raw[start:dec.InputOffset()], ", \t\r\n"))
+func renderJSON(members []strictjson.Member, without []string) []byte {
+	var kept []string
+	for _, m := range members {
+		if !slices.Contains(without, m.Name) {
+			kept = append(kept, m.Text)
 		}
 	}
-	return slices.Concat([]byte("{"), bytes.Join(kept, []byte(",")), []byte("}"))
+	return []byte("{" + strings.Join(kept, ",") + "}")
 }

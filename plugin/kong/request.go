@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
 
 // MaxHeaders is how many header values Kong's PDK hands out at most. An answer
@@ -38,6 +39,8 @@ type Request struct {
 
 	query *Params
 	form  *Params
+
+	formErr error // that of Form, once form is set
 
 	bodySkipped error
 }
@@ -140,7 +143,8 @@ func (r *Request) contentType() string {
 }
 
 // Form returns the parameters in the body: form fields, or the string members of
-// a JSON object. A body of another type or of more than MaxBody has none.
+// a JSON object. A body of another type or of more than MaxBody has none. The error
+// wraps strictjson.ErrDuplicate where a JSON object names a member twice.
 func (r *Request) Form() (*Params, error) {
 	if r.form == nil {
 		r.form = &Params{}
@@ -157,19 +161,19 @@ func (r *Request) Form() (*Params, error) {
 			return nil, fmt.Errorf("kong: get_raw_body: %w", err)
 		}
 		if r.contentType() == jsonType {
-			r.form = ParseJSON([]byte(body))
+			r.form, r.formErr = ParseJSON(body)
 		} else {
 			r.form = ParseForm(body)
 		}
 	}
-	return r.form, nil
+	return r.form, r.formErr
 }
 
 // Params are the parameters of a query or a body, in their order, with what is
 // needed to write them back without some of them.
 type Params struct {
 	pairs []pair
-	json  []byte // the whole document when the parameters came from JSON
+	json  []strictjson.Member // all members when the parameters came from JSON, else nil
 }
 
 type pair struct{ name, value, raw string }

@@ -1,10 +1,13 @@
 package kong
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
 
 func TestParseForm(t *testing.T) {
@@ -43,7 +46,7 @@ func TestParseJSON(t *testing.T) {
 		{raw: `{"client_id":"a","client_secret":"b","n":12345678901234567890}`, id: []string{"a"}, without: `{"n":12345678901234567890}`},
 		{raw: `{"client_id":1}`, without: `{}`},
 		{
-			raw: `{"z":"<&>" , "client\u005fid":"a","client_secret":1e999, "client_secret":"b","n":1e999 ,"deep":{"client_id":"c"} }`,
+			raw: `{"z":"<&>" , "client\u005fid":"a","client_secret":1e999, "n":1e999 ,"deep":{"client_id":"c"} }`,
 			id:  []string{"a"}, without: `{"z":"<&>","n":1e999,"deep":{"client_id":"c"}}`,
 		},
 		{raw: ` { "client_id" : "a" } `, id: []string{"a"}, without: `{}`},
@@ -57,7 +60,10 @@ func TestParseJSON(t *testing.T) {
 		{raw: `{"client_id":"a"}}`},
 	} {
 		t.Run(c.raw, func(t *testing.T) {
-			p := ParseJSON([]byte(c.raw))
+			p, err := ParseJSON(c.raw)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if diff := cmp.Diff(c.id, p.Values("client_id")); diff != "" {
 				t.Error(diff)
 			}
@@ -65,6 +71,20 @@ func TestParseJSON(t *testing.T) {
 				t.Errorf("left %q, want %q", got, c.without)
 			}
 		})
+	}
+}
+
+// Two readers may each take another one of two members with one name.
+func TestParseJSONDuplicates(t *testing.T) {
+	for _, raw := range []string{
+		`{"client_id":"a","client_id":"b"}`,
+		`{"client_id":"a","client\u005fid":1}`,
+		`{"client_id":"a","other":{"x":1,"x":2}}`,
+	} {
+		p, err := ParseJSON(raw)
+		if !errors.Is(err, strictjson.ErrDuplicate) || len(p.Values("client_id")) > 0 {
+			t.Errorf("%s: %v, %v", raw, p, err)
+		}
 	}
 }
 
@@ -108,9 +128,12 @@ func FuzzParams(f *testing.F) {
 		if left := ParseForm(string(form.Without("client_id"))); len(left.Values("client_id")) > 0 {
 			t.Fatalf("%q keeps client_id", raw)
 		}
-		doc := ParseJSON([]byte(raw))
-		if left := ParseJSON(doc.Without("client_id")); len(left.Values("client_id")) > 0 {
-			t.Fatalf("%q keeps client_id", raw)
+		doc, err := ParseJSON(raw)
+		if err != nil {
+			return
+		}
+		if left, err := ParseJSON(string(doc.Without("client_id"))); err != nil || len(left.Values("client_id")) > 0 {
+			t.Fatalf("%q keeps client_id: %v", raw, err)
 		}
 	})
 }
