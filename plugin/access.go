@@ -19,7 +19,7 @@ func (i *Instance) Access(ctx context.Context, e *pluginserver.Event) {
 	if err := decision.Apply(e); err != nil {
 		// A value that Kong would not take, or Kong is gone: the request must not go on
 		// with half of its headers.
-		refused := i.refuse(&authn.Refusal{Outcome: authn.Unexpected, Reason: "kong_setter", Cause: err})
+		refused := i.refuse(e, &authn.Refusal{Status: authn.Unexpected, Reason: "kong_setter", Cause: err})
 		_ = refused.Apply(e) // an exit has no error: where Kong is gone, the server closes the connection
 	}
 }
@@ -28,62 +28,65 @@ func (i *Instance) Access(ctx context.Context, e *pluginserver.Event) {
 func (i *Instance) decide(ctx context.Context, e *pluginserver.Event) (d *kong.Decision) {
 	defer func() {
 		if v := recover(); v != nil {
-			d = i.refuse(&authn.Refusal{Outcome: authn.Unexpected, Reason: "panic", Cause: cache.Recovered(v)})
+			d = i.refuse(e, &authn.Refusal{Status: authn.Unexpected, Reason: "panic", Cause: cache.Recovered(v)})
 		}
 	}()
 	if i.broken != nil {
-		return i.refuse(&authn.Refusal{Outcome: authn.Unexpected, Reason: brokenConfiguration, Cause: i.broken})
+		return i.refuse(e, &authn.Refusal{Status: authn.Unexpected, Reason: brokenConfiguration, Cause: i.broken})
 	}
 	request, err := kong.Read(e)
 	if err != nil {
-		return i.refuse(readRefusal(err))
+		return i.refuse(e, readRefusal(err))
 	}
 	if name, named := i.headers.namedByConnection(request); named {
-		return i.refuse(&authn.Refusal{
-			Outcome: authn.BadRequest, Reason: "connection_header", Cause: fmt.Errorf("the Connection header names %.64q", name),
+		return i.refuse(e, &authn.Refusal{
+			Status: authn.BadRequest, Reason: "connection_header", Cause: fmt.Errorf("the Connection header names %.64q", name),
 			Code: "invalid_request", Description: "the Connection header names a header that the gateway writes",
 		})
 	}
 	if !i.cfg.RunOnPreflight {
 		method, err := request.Method()
 		if err != nil {
-			return i.refuse(authn.AsRefusal(err))
+			return i.refuse(e, authn.AsRefusal(err))
 		}
 		if method == http.MethodOptions {
 			return i.headers.preflight(request)
 		}
 	}
 
-	method, credential, err := i.methods.Find(request)
-	if err != nil {
-		return i.refuse(authn.AsRefusal(err))
+	attempt, outcome, err := i.methods.Authenticate(ctx, request)
+	switch {
+	case err != nil:
+		return i.refuse(e, authn.AsRefusal(err))
+	case attempt == nil:
+		return i.refuse(e, &authn.Refusal{Status: authn.Unauthorized, Reason: "no_credentials", Cause: request.BodySkipped()})
+	case outcome.Answer != nil:
+		return &kong.Decision{Exit: outcome.Answer, Cookies: outcome.Cookies}
 	}
-	if credential == nil {
-		return i.refuse(&authn.Refusal{Outcome: authn.Unauthorized, Reason: "no_credentials", Cause: request.BodySkipped()})
-	}
-	result, err := method.Authenticate(ctx, credential)
-	if err != nil {
-		return i.refuse(authn.AsRefusal(err))
-	}
+	result := outcome.Result
 	if refusal := i.policy.Check(result); refusal != nil {
-		return i.refuse(refusal)
+		return i.refuse(e, refusal)
 	}
-	if i.login != nil {
-		return i.login.respond(result, i.plugin.env.Now())
+	if i.login.answers(result) {
+		return &kong.Decision{Exit: i.login.answer(result, i.plugin.env.Now()), Cookies: outcome.Cookies}
 	}
-	decision, err := i.headers.pass(request, credential, result)
+	decision, err := i.headers.pass(request, result)
 	if err != nil {
-		return i.refuse(authn.AsRefusal(err))
+		return i.refuse(e, authn.AsRefusal(err))
 	}
+	if i.cfg.HideCredentials {
+		attempt.Hide(decision)
+	}
+	decision.Cookies = outcome.Cookies
 	return decision
 }
 
-// refuse turns a refusal into the answer to the client and the lines in the logs,
-// tied together by an id.
-func (i *Instance) refuse(r *authn.Refusal) *kong.Decision {
+// refuse turns a refusal into the answer to the client and the lines in the logs, tied together by
+// an id.
+func (i *Instance) refuse(e *pluginserver.Event, r *authn.Refusal) *kong.Decision {
 	id := newErrorID()
-	line := i.plugin.log.refused(i, r, id)
-	return &kong.Decision{Exit: i.render.exit(r, id), LogError: line}
+	line := i.plugin.log.refused(refusedRequest{Refusal: r, instance: i, event: e, id: id})
+	return &kong.Decision{Exit: i.render.exit(r, id, i.plugin.env.Now()), LogError: line}
 }
 
 // brokenConfiguration is the reason of refusals that only a change of the
@@ -93,7 +96,7 @@ const brokenConfiguration = "broken_configuration"
 func readRefusal(err error) *authn.Refusal {
 	if errors.Is(err, kong.ErrTooManyHeaders) {
 		return &authn.Refusal{
-			Outcome: authn.BadRequest, Reason: "too_many_headers", Cause: err,
+			Status: authn.BadRequest, Reason: "too_many_headers", Cause: err,
 			Code: "invalid_request", Description: "the request has too many headers",
 		}
 	}

@@ -34,10 +34,14 @@ const (
 // headerPlan is what a configuration does to headers, compiled.
 type headerPlan struct {
 	// managed are the folded names that we write or clear: the client's are removed.
-	managed    map[string]bool
+	managed map[string]bool
+	// initials and lengths tell cheaply what cannot be managed: first letters, and a bit for each
+	// length below identityPrefix's.
+	initials [256]bool
+	lengths  uint64
+
 	upstream   []headerRule
 	downstream []headerRule
-	hide       bool
 	groups     []string // path of the claim that Kong's acl plugin gets; empty: none
 }
 
@@ -50,7 +54,7 @@ type headerRule struct {
 }
 
 func compileHeaders(cfg *config.Config) *headerPlan {
-	plan := &headerPlan{managed: map[string]bool{}, hide: cfg.HideCredentials, groups: cfg.AuthenticatedGroupsClaim}
+	plan := &headerPlan{managed: map[string]bool{}, groups: cfg.AuthenticatedGroupsClaim}
 	for _, name := range identityHeaders {
 		plan.managed[name] = true
 	}
@@ -74,6 +78,15 @@ func compileHeaders(cfg *config.Config) *headerPlan {
 	} {
 		if name != "" {
 			plan.managed[config.FoldHeader(name)] = true
+		}
+	}
+	for name := range plan.managed {
+		plan.initials[name[0]|0x20] = true
+		if name[0] == '-' {
+			plan.initials['_'|0x20] = true // the other spelling
+		}
+		if len(name) < len(identityPrefix) {
+			plan.lengths |= 1 << len(name)
 		}
 	}
 	return plan
@@ -183,59 +196,87 @@ func (p *headerPlan) manages(folded string) bool {
 	return p.managed[folded] || strings.HasPrefix(folded, identityPrefix)
 }
 
-// cleared returns the removal of every managed header that the client sent, each by
-// the spelling that it came in.
-func (p *headerPlan) cleared(r *kong.Request) []kong.Header {
-	var removals []kong.Header
+// mayManage is a cheap look at a name as it came: false where no spelling of it is managed.
+func (p *headerPlan) mayManage(name string) bool {
+	return name != "" && p.initials[name[0]|0x20] && (len(name) >= len(identityPrefix) || p.lengths&(1<<len(name)) != 0)
+}
+
+// clear adds the removal of every managed header that the client sent, each by the spelling that
+// it came in; d.Prepared has set those that are written.
+func (p *headerPlan) clear(d *kong.Decision, r *kong.Request) {
 	for _, h := range r.Headers() {
-		if p.manages(config.FoldHeader(h.Name)) {
-			removals = append(removals, kong.Header{Name: h.Name})
+		if p.mayManage(h.Name) && p.manages(config.FoldHeader(h.Name)) {
+			d.RemoveHeader(h.Name)
 		}
 	}
-	return removals
 }
 
 // preflight lets a request through as it is, but for spoofed identity headers.
 func (p *headerPlan) preflight(r *kong.Request) *kong.Decision {
-	return &kong.Decision{Pass: true, Upstream: p.cleared(r)}
+	d := &kong.Decision{Pass: true}
+	p.clear(d, r)
+	return d
 }
 
 // pass is the decision for a request that may go on with res.
-func (p *headerPlan) pass(r *kong.Request, c *authn.Credential, res *authn.Result) (*kong.Decision, error) {
-	d := &kong.Decision{Pass: true, Upstream: p.cleared(r), Downstream: slices.Clone(res.Replay)}
+func (p *headerPlan) pass(r *kong.Request, res *authn.Result) (*kong.Decision, error) {
+	w, known := res.Recall(p).(*written)
+	if !known {
+		var err error
+		if w, err = p.write(res); err != nil {
+			return nil, err
+		}
+		res.Memorize(p, w)
+	}
+	d := &kong.Decision{Pass: true, Prepared: w.upstream, Downstream: w.downstream, Groups: w.groups}
+	p.clear(d, r)
+	return d, nil
+}
+
+// written is what one plan makes of one result.
+type written struct {
+	upstream   *kong.Prepared
+	downstream []kong.Header
+	groups     []string
+}
+
+func (p *headerPlan) write(res *authn.Result) (*written, error) {
+	w := &written{downstream: slices.Clone(res.Replay)}
+	var upstream []kong.Header
 	for _, rule := range p.upstream {
-		if err := rule.apply(&d.Upstream, res); err != nil {
+		if err := rule.apply(&upstream, res); err != nil {
 			return nil, err
 		}
 	}
 	for _, rule := range p.downstream {
-		if err := rule.apply(&d.Downstream, res); err != nil {
+		if err := rule.apply(&w.downstream, res); err != nil {
 			return nil, err
 		}
 	}
-	if p.hide {
-		p.hideCredential(d, c)
+	if claim, ok := res.Claim(p.groups); ok {
+		// The client's groups are for the upstream and for Kong's acl plugin.
+		w.groups = authz.Values(claim)
+		if err := groupsHeader(w.groups).apply(&upstream, res); err != nil {
+			return nil, err
+		}
 	}
-	return d, p.addGroups(d, res)
+	var err error
+	if w.upstream, err = kong.Prepare(upstream); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
-// addGroups names the client's groups to the upstream and to Kong's acl plugin.
-func (p *headerPlan) addGroups(d *kong.Decision, res *authn.Result) error {
-	claim, ok := res.Claim(p.groups)
-	if !ok {
-		return nil
-	}
-	d.Groups = authz.Values(claim)
-	list := make([]any, len(d.Groups))
-	for i, group := range d.Groups {
+func groupsHeader(groups []string) headerRule {
+	list := make([]any, len(groups))
+	for i, group := range groups {
 		list[i] = group
 	}
-	rule := headerRule{name: "X-Authenticated-Groups", limit: maxClaimValue, source: func(*authn.Result) (any, bool) { return list, len(list) > 0 }}
-	return rule.apply(&d.Upstream, res)
+	return headerRule{name: "X-Authenticated-Groups", limit: maxClaimValue, source: func(*authn.Result) (any, bool) { return list, len(list) > 0 }}
 }
 
-// apply sets the header where res has a value for it. Kong compares header names
-// without case, so a removal of the same name gives way to the value.
+// apply sets the header where res has a value for it, in the place of one of the same name: Kong
+// compares header names without case.
 func (h headerRule) apply(headers *[]kong.Header, res *authn.Result) error {
 	claim, ok := h.source(res)
 	if !ok {
@@ -244,7 +285,7 @@ func (h headerRule) apply(headers *[]kong.Header, res *authn.Result) error {
 	value, err := headerValue(claim, h.limit)
 	if err != nil {
 		return &authn.Refusal{
-			Outcome: authn.Unauthorized, Reason: "bad_claim_value", Cause: fmt.Errorf("no value for header %s: %w", h.name, err),
+			Status: authn.Unauthorized, Reason: "bad_claim_value", Cause: fmt.Errorf("no value for header %s: %w", h.name, err),
 		}
 	}
 	written := kong.Header{Name: h.name, Values: []string{h.prefix + value}}
@@ -256,22 +297,4 @@ func (h headerRule) apply(headers *[]kong.Header, res *authn.Result) error {
 	}
 	*headers = append(*headers, written)
 	return nil
-}
-
-// hideCredential takes the credential that was used out of what goes upstream.
-func (p *headerPlan) hideCredential(d *kong.Decision, c *authn.Credential) {
-	without := []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"}
-	switch c.Place {
-	case config.InHeader:
-		for _, h := range d.Upstream {
-			if strings.EqualFold(h.Name, "authorization") {
-				return // replaced or removed already
-			}
-		}
-		d.Upstream = append(d.Upstream, kong.Header{Name: "authorization"})
-	case config.InQuery:
-		d.RawQuery = c.Params.Without(without...)
-	case config.InBody:
-		d.Body = c.Params.Without(without...)
-	}
 }

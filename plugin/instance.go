@@ -26,7 +26,7 @@ type Instance struct {
 	policy  *authz.Policy
 	headers *headerPlan
 	render  *renderer
-	login   *loginResponse // nil unless login_action answers in the upstream's place
+	login   loginResponse
 }
 
 // Close implements pluginserver.Instance. What is worth keeping belongs to Plugin.
@@ -56,8 +56,8 @@ func (p *Plugin) compile(raw json.RawMessage) (*Instance, error) {
 	}
 	i := &Instance{
 		plugin: p, issuer: cfg.Issuer, cfg: cfg, methods: methods,
-		policy: authz.Compile(cfg), headers: compileHeaders(cfg), render: newRenderer(cfg, methods.Basic),
-		login: compileLogin(cfg),
+		policy: authz.Compile(cfg), headers: compileHeaders(cfg), render: newRenderer(cfg, methods.Schemes),
+		login: loginResponse{cfg: cfg},
 	}
 	if p.firstTime(raw) {
 		i.warn(warnings)
@@ -101,10 +101,9 @@ func (p *Plugin) provider(cfg *config.Config) *authn.Provider {
 	for i, name := range cfg.DiscoveryHeadersNames {
 		headers.Add(name, string(cfg.DiscoveryHeadersValues[i]))
 	}
-	load, _ := p.env.Loads.LoadOrStore(cfg.Issuer, new(authn.Load))
 	return &authn.Provider{
 		Client: client,
-		Load:   load.(*authn.Load),
+		Load:   p.env.Loads.Of(cfg.Issuer + " " + cfg.TokenEndpoint),
 		Provider: p.env.Registry.Provider(oidc.ProviderConfig{
 			Issuer: cfg.Issuer, Pseudo: cfg.UsingPseudoIssuer, DiscoveryHeaders: headers,
 			JWKSEndpoint: cfg.JWKSEndpoint, ExtraJWKSURIs: cfg.ExtraJWKSURIs,

@@ -14,38 +14,33 @@ import (
 // loginResponse answers a login with its tokens instead of calling the upstream:
 // login_action=response makes a route a token endpoint.
 type loginResponse struct {
-	tokens []config.LoginToken
+	cfg *config.Config
 }
 
-// compileLogin returns nil where a login goes on to the upstream.
-func compileLogin(cfg *config.Config) *loginResponse {
-	if !cfg.AnswersLogin(config.ClientCredentials) {
-		return nil
-	}
-	return &loginResponse{tokens: cfg.LoginTokens}
-}
+// answers reports whether res is a login that is answered here.
+func (l loginResponse) answers(res *authn.Result) bool { return l.cfg.AnswersLogin(res.Method) }
 
-// respond is the answer that hands res to the client: the token endpoint's own
-// answer with login_tokens=tokens, else the tokens that are listed.
-func (l *loginResponse) respond(res *authn.Result, now time.Time) *kong.Decision {
+// answer hands res to the client: the token endpoint's own answer with login_tokens=tokens, else
+// the tokens that are listed.
+func (l loginResponse) answer(res *authn.Result, now time.Time) *kong.Exit {
 	body := aged(res, now)
-	if !slices.Contains(l.tokens, config.LoginTokens) {
+	if !slices.Contains(l.cfg.LoginTokens, config.LoginTokens) {
 		tokens := map[string]string{}
 		for name, token := range map[config.LoginToken]string{
 			"access_token": res.AccessToken, "id_token": res.IDToken, "refresh_token": res.RefreshToken,
 		} {
-			if token != "" && slices.Contains(l.tokens, name) {
+			if token != "" && slices.Contains(l.cfg.LoginTokens, name) {
 				tokens[string(name)] = token
 			}
 		}
 		body, _ = json.Marshal(tokens) // strings always encode
 	}
-	return &kong.Decision{Exit: &kong.Exit{
+	return &kong.Exit{
 		Status: 200,
 		Headers: append(slices.Clone(res.Replay),
 			header("Content-Type", "application/json; charset=utf-8"), header("Cache-Control", "no-store")), // RFC 6749 §5.1
 		Body: body,
-	}}
+	}
 }
 
 // aged is the token endpoint's answer with the expires_in that is left of it: a cached

@@ -4,6 +4,7 @@
 package plugin
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/json"
 	"log/slog"
@@ -25,11 +26,16 @@ const (
 	Priority = 1050
 )
 
-// Bounds of the process's caches, in entries. A cached token takes some 6 KiB, a
-// refusal some 300 bytes.
+// Bounds of the process's caches, in entries; those in bytes are settings.
 const (
 	maxTokens   = 20_000
 	maxRefusals = 50_000
+)
+
+// The default bounds of the caches, in bytes.
+const (
+	DefaultTokenCacheBytes   = 64 << 20
+	DefaultRefusalCacheBytes = 16 << 20
 )
 
 // Dump is what `-dump` prints: all that Kong must know of the plugin, as one JSON
@@ -49,6 +55,9 @@ type Options struct {
 	Resolve map[string]string
 	// Logger is where the operator reads; nil discards.
 	Logger *slog.Logger
+	// TokenCacheBytes and RefusalCacheBytes bound what the caches of tokens and of refusals keep
+	// alive; 0 is the default.
+	TokenCacheBytes, RefusalCacheBytes int64
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -67,12 +76,14 @@ func New(o Options) *Plugin {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	sizes := authn.Sizes{
+		Values:   cache.Bounds{Entries: maxTokens, Bytes: cmp.Or(o.TokenCacheBytes, DefaultTokenCacheBytes)},
+		Refusals: cache.Bounds{Entries: maxRefusals, Bytes: cmp.Or(o.RefusalCacheBytes, DefaultRefusalCacheBytes)},
+	}
 	log := newRefusalLog(o.Logger, o.Now)
 	return &Plugin{
 		env: &authn.Env{
-			Tokens:     cache.NewMemory[*authn.Result](maxTokens),
-			Refusals:   cache.NewMemory[*authn.Refusal](maxRefusals),
-			Flight:     cache.NewFlight[*authn.Result](),
+			Results:    authn.NewKeeper(sizes, authn.ResultCost, o.Now),
 			ProcessKey: cache.NewKeyer(nil),
 			Registry:   oidc.NewRegistry(),
 			Egress:     egress.NewPool(egress.Options{RootCAs: o.RootCAs, Resolve: o.Resolve}),
@@ -86,7 +97,7 @@ func New(o Options) *Plugin {
 
 // Close ends background renewals and closes the connections to providers.
 func (p *Plugin) Close() {
-	p.env.Flight.Close()
+	p.env.Results.Close()
 	p.env.Registry.Close()
 	p.env.Egress.Close()
 }
@@ -96,7 +107,7 @@ func (p *Plugin) Close() {
 func (p *Plugin) NewInstance(raw json.RawMessage) pluginserver.Instance {
 	i, err := p.compile(raw)
 	if err != nil {
-		i = &Instance{plugin: p, issuer: issuerOf(raw), broken: err, render: newRenderer(&config.Config{}, false)}
+		i = &Instance{plugin: p, issuer: issuerOf(raw), broken: err, render: newRenderer(&config.Config{}, nil)}
 		if p.firstTime(raw) {
 			p.env.Logger.Error("configuration cannot work: every request gets 500", "issuer", i.issuer, "error", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,107 +28,128 @@ func newErrorID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// renderer turns refusals into answers: the only place that knows what a client is
-// told. Its answers hold nothing of the provider's address, of a token or a secret.
+// renderer turns refusals into answers: the only place that knows what a client is told. Its
+// answers hold nothing of the provider's address, of a token or a secret. What does not depend on
+// the refusal is made once.
 type renderer struct {
-	messages      map[authn.Outcome]string
-	redirects     map[authn.Outcome]string
+	answers       map[authn.Status]*answer
 	realm         string
-	invitesBasic  bool
 	displayErrors bool
 	exposeCode    bool
 }
 
-func newRenderer(cfg *config.Config, basic bool) *renderer {
-	r := &renderer{
-		messages: map[authn.Outcome]string{
-			authn.BadRequest: "Bad request", authn.Unavailable: "Service Unavailable", authn.Unexpected: "An unexpected error occurred",
-			authn.Unauthorized: cfg.UnauthorizedErrorMessage, authn.Forbidden: cfg.ForbiddenErrorMessage,
-		},
-		redirects:     map[authn.Outcome]string{},
-		invitesBasic:  basic,
-		displayErrors: cfg.DisplayErrors,
-		exposeCode:    cfg.ExposeErrorCode,
-	}
+// answer is what is the same for all refusals of one status.
+type answer struct {
+	status  int
+	headers []kong.Header // beside the error id, Retry-After and what an error adds to a challenge
+	message string
+	body    []byte
+	invites string // a challenge that goes behind that of Bearer; "" if there is none
+	// bearer is the challenge for a refusal that says nothing of its own.
+	bearer kong.Header
+}
+
+// newRenderer makes the answers of a configuration whose methods take these schemes of the
+// Authorization header.
+func newRenderer(cfg *config.Config, schemes []string) *renderer {
+	r := &renderer{answers: map[authn.Status]*answer{}, displayErrors: cfg.DisplayErrors, exposeCode: cfg.ExposeErrorCode}
 	if u, err := url.Parse(cfg.Issuer); err == nil {
 		r.realm = u.Host
 	}
-	for outcome, uris := range map[authn.Outcome][]string{
-		authn.Unauthorized: cfg.UnauthorizedRedirectURI, authn.Forbidden: cfg.ForbiddenRedirectURI,
-		authn.Unexpected: cfg.UnexpectedRedirectURI, authn.Unavailable: cfg.UnexpectedRedirectURI,
+	for status, text := range map[authn.Status]struct {
+		message   string
+		redirects []string
+	}{
+		authn.BadRequest:   {"Bad request", nil},
+		authn.Unauthorized: {cfg.UnauthorizedErrorMessage, cfg.UnauthorizedRedirectURI},
+		authn.Forbidden:    {cfg.ForbiddenErrorMessage, cfg.ForbiddenRedirectURI},
+		authn.Unexpected:   {"An unexpected error occurred", cfg.UnexpectedRedirectURI},
+		authn.Unavailable:  {"Service Unavailable", cfg.UnexpectedRedirectURI},
 	} {
-		if len(uris) > 0 {
-			r.redirects[outcome] = uris[0]
+		a := &answer{status: int(status), message: text.message, headers: []kong.Header{header("Cache-Control", "no-store")}}
+		r.answers[status] = a
+		if len(text.redirects) > 0 {
+			a.status, a.headers = 302, append(a.headers, header("Location", text.redirects[0]))
+			continue
+		}
+		a.headers = append(a.headers, header("Content-Type", "application/json; charset=utf-8"))
+		a.body = body(a.message, "", "")
+		if status == authn.Unauthorized && slices.Contains(schemes, "Basic") {
+			a.invites = ", Basic realm=" + quoted(r.realm) + `, charset="UTF-8"`
+		}
+		if challenge := r.challenge(status, &authn.Refusal{}); challenge != "" {
+			a.bearer = header("WWW-Authenticate", challenge+a.invites)
 		}
 	}
 	return r
 }
 
 // exit is the answer to a request that does not go on.
-func (r *renderer) exit(refusal *authn.Refusal, id string) *kong.Exit {
-	outcome := refusal.Outcome
-	if _, known := r.messages[outcome]; !known {
-		outcome = authn.Unexpected
+func (r *renderer) exit(refusal *authn.Refusal, id string, now time.Time) *kong.Exit {
+	a, known := r.answers[refusal.Status]
+	if !known {
+		a = r.answers[authn.Unexpected]
 	}
-	headers := []kong.Header{header(errorIDHeader, id), header("Cache-Control", "no-store")}
-	if uri, ok := r.redirects[outcome]; ok {
-		return &kong.Exit{Status: 302, Headers: append(headers, header("Location", uri))}
+	exit := &kong.Exit{Status: a.status, Body: a.body, Headers: make([]kong.Header, 0, len(a.headers)+3)}
+	exit.Headers = append(append(exit.Headers, header(errorIDHeader, id)), a.headers...)
+	if a.status == 302 {
+		return exit
 	}
-	headers = append(headers, header("Content-Type", "application/json; charset=utf-8"))
-	if challenges := r.challenges(refusal); len(challenges) > 0 {
-		// One line: of two lines with this name, Kong's nginx keeps the last.
-		headers = append(headers, header("WWW-Authenticate", strings.Join(challenges, ", ")))
+	// One line: of two lines with this name, Kong's nginx keeps the last.
+	if refusal.TokenSent || len(refusal.Scopes) > 0 {
+		exit.Headers = append(exit.Headers, header("WWW-Authenticate", r.challenge(refusal.Status, refusal)+a.invites))
+	} else if a.bearer.Values != nil {
+		exit.Headers = append(exit.Headers, a.bearer)
 	}
-	if outcome == authn.Unavailable {
-		wait := refusal.RetryAfter
-		if wait <= 0 {
-			wait = retryAfter
-		}
-		headers = append(headers, header("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second))))
+	if a.status == int(authn.Unavailable) {
+		exit.Headers = append(exit.Headers, header("Retry-After", seconds(refusal.RetryAt.Sub(now))))
 	}
-	return &kong.Exit{Status: int(outcome), Headers: headers, Body: r.body(outcome, refusal)}
+	if r.displayErrors {
+		exit.Body = body(a.message, refusal.Code, refusal.Description)
+	}
+	return exit
 }
 
-// challenges are the WWW-Authenticate values: RFC 6750 §3 for Bearer, RFC 7617 §2
-// for Basic.
-func (r *renderer) challenges(refusal *authn.Refusal) []string {
-	bearer := "Bearer realm=" + quoted(r.realm)
-	switch refusal.Outcome {
+// seconds writes a time for Retry-After; one that has passed, or is not known, is ours.
+func seconds(wait time.Duration) string {
+	if wait <= 0 {
+		wait = retryAfter
+	}
+	return strconv.Itoa(int((wait + time.Second - 1) / time.Second))
+}
+
+// challenge is the WWW-Authenticate value of RFC 6750 §3; "" for a status that has none.
+func (r *renderer) challenge(status authn.Status, refusal *authn.Refusal) string {
+	code := ""
+	switch status {
 	case authn.Unauthorized:
-		if refusal.TokenSent && r.exposeCode {
-			bearer += `, error="invalid_token"`
+		if refusal.TokenSent {
+			code = "invalid_token"
 		}
-		if r.invitesBasic {
-			return []string{bearer, "Basic realm=" + quoted(r.realm) + `, charset="UTF-8"`}
-		}
-		return []string{bearer}
 	case authn.Forbidden:
-		if r.exposeCode {
-			bearer += `, error="insufficient_scope"`
-			if len(refusal.Scopes) > 0 {
-				bearer += ", scope=" + quoted(strings.Join(refusal.Scopes, " "))
-			}
-		}
-		return []string{bearer}
+		code = "insufficient_scope"
 	case authn.BadRequest:
-		if r.exposeCode {
-			bearer += `, error="invalid_request"`
-		}
-		return []string{bearer}
+		code = "invalid_request"
+	default:
+		return ""
 	}
-	return nil
+	bearer := "Bearer realm=" + quoted(r.realm)
+	if code == "" || !r.exposeCode {
+		return bearer
+	}
+	bearer += `, error="` + code + `"`
+	if len(refusal.Scopes) > 0 {
+		bearer += ", scope=" + quoted(strings.Join(refusal.Scopes, " "))
+	}
+	return bearer
 }
 
-func (r *renderer) body(outcome authn.Outcome, refusal *authn.Refusal) []byte {
-	body := struct {
+func body(message, code, description string) []byte {
+	encoded, _ := json.Marshal(struct {
 		Message     string `json:"message"`
 		Error       string `json:"error,omitempty"`
 		Description string `json:"error_description,omitempty"`
-	}{Message: r.messages[outcome]}
-	if r.displayErrors {
-		body.Error, body.Description = refusal.Code, refusal.Description
-	}
-	encoded, _ := json.Marshal(body) // strings always encode
+	}{message, code, description}) // strings always encode
 	return encoded
 }
 

@@ -20,6 +20,7 @@ func decoded(t *testing.T, fields string) *config.Config {
 }
 
 func TestRender(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
 	const bearer, invitation = `Bearer realm="idp.example"`, `Basic realm="idp.example", charset="UTF-8"`
 	for _, c := range []struct {
 		name, config string
@@ -31,28 +32,32 @@ func TestRender(t *testing.T) {
 		retryAfter   string
 		location     string
 	}{
-		{name: "no credentials", refusal: authn.Refusal{Outcome: authn.Unauthorized}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer, invitation}},
-		{name: "no Basic method", noBasic: true, refusal: authn.Refusal{Outcome: authn.Unauthorized}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer}},
-		{name: "a token", noBasic: true, refusal: authn.Refusal{Outcome: authn.Unauthorized, TokenSent: true}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer + `, error="invalid_token"`}},
-		{name: "expose_error_code off", config: `"expose_error_code":false`, noBasic: true, refusal: authn.Refusal{Outcome: authn.Unauthorized, TokenSent: true}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer}},
-		{name: "own message", config: `"unauthorized_error_message":"Go \"away\""`, refusal: authn.Refusal{Outcome: authn.Unauthorized}, status: 401, body: `{"message":"Go \"away\""}`, challenges: []string{bearer, invitation}},
-		{name: "401 redirected", config: `"unauthorized_redirect_uri":["https://a.example/"]`, refusal: authn.Refusal{Outcome: authn.Unauthorized}, status: 302, location: "https://a.example/"},
-		{name: "forbidden", refusal: authn.Refusal{Outcome: authn.Forbidden, Scopes: []string{"a b", `c"d`}}, status: 403, body: `{"message":"Forbidden"}`, challenges: []string{bearer + `, error="insufficient_scope", scope="a b c\"d"`}},
-		{name: "403 goes to its own redirect", config: `"unauthorized_redirect_uri":["https://a.example/"],"forbidden_redirect_uri":["https://b.example/"]`, refusal: authn.Refusal{Outcome: authn.Forbidden}, status: 302, location: "https://b.example/"},
-		{name: "bad request", refusal: authn.Refusal{Outcome: authn.BadRequest}, status: 400, body: `{"message":"Bad request"}`, challenges: []string{bearer + `, error="invalid_request"`}},
-		{name: "unexpected", refusal: authn.Refusal{Outcome: authn.Unexpected}, status: 500, body: `{"message":"An unexpected error occurred"}`},
+		{name: "no credentials", refusal: authn.Refusal{Status: authn.Unauthorized}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer, invitation}},
+		{name: "no Basic method", noBasic: true, refusal: authn.Refusal{Status: authn.Unauthorized}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer}},
+		{name: "a token", noBasic: true, refusal: authn.Refusal{Status: authn.Unauthorized, TokenSent: true}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer + `, error="invalid_token"`}},
+		{name: "expose_error_code off", config: `"expose_error_code":false`, noBasic: true, refusal: authn.Refusal{Status: authn.Unauthorized, TokenSent: true}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer}},
+		{name: "own message", config: `"unauthorized_error_message":"Go \"away\""`, refusal: authn.Refusal{Status: authn.Unauthorized}, status: 401, body: `{"message":"Go \"away\""}`, challenges: []string{bearer, invitation}},
+		{name: "401 redirected", config: `"unauthorized_redirect_uri":["https://a.example/"]`, refusal: authn.Refusal{Status: authn.Unauthorized}, status: 302, location: "https://a.example/"},
+		{name: "forbidden", refusal: authn.Refusal{Status: authn.Forbidden, Scopes: []string{"a b", `c"d`}}, status: 403, body: `{"message":"Forbidden"}`, challenges: []string{bearer + `, error="insufficient_scope", scope="a b c\"d"`}},
+		{name: "403 goes to its own redirect", config: `"unauthorized_redirect_uri":["https://a.example/"],"forbidden_redirect_uri":["https://b.example/"]`, refusal: authn.Refusal{Status: authn.Forbidden}, status: 302, location: "https://b.example/"},
+		{name: "bad request", refusal: authn.Refusal{Status: authn.BadRequest}, status: 400, body: `{"message":"Bad request"}`, challenges: []string{bearer + `, error="invalid_request"`}},
+		{name: "unexpected", refusal: authn.Refusal{Status: authn.Unexpected}, status: 500, body: `{"message":"An unexpected error occurred"}`},
 		{name: "no outcome", status: 500, body: `{"message":"An unexpected error occurred"}`},
-		{name: "unavailable", refusal: authn.Refusal{Outcome: authn.Unavailable}, status: 503, body: `{"message":"Service Unavailable"}`, retryAfter: "5"},
-		{name: "provider's Retry-After", refusal: authn.Refusal{Outcome: authn.Unavailable, RetryAfter: 1500 * time.Millisecond}, status: 503, body: `{"message":"Service Unavailable"}`, retryAfter: "2"},
-		{name: "503 redirected", config: `"unexpected_redirect_uri":["https://c.example/"]`, refusal: authn.Refusal{Outcome: authn.Unavailable}, status: 302, location: "https://c.example/"},
+		{name: "unavailable", refusal: authn.Refusal{Status: authn.Unavailable}, status: 503, body: `{"message":"Service Unavailable"}`, retryAfter: "5"},
+		{name: "provider's Retry-After", refusal: authn.Refusal{Status: authn.Unavailable, RetryAt: now.Add(1500 * time.Millisecond)}, status: 503, body: `{"message":"Service Unavailable"}`, retryAfter: "2"},
+		{name: "503 redirected", config: `"unexpected_redirect_uri":["https://c.example/"]`, refusal: authn.Refusal{Status: authn.Unavailable}, status: 302, location: "https://c.example/"},
 		{
 			name: "display_errors", config: `"display_errors":true`, noBasic: true,
-			refusal: authn.Refusal{Outcome: authn.Unauthorized, Code: "invalid_client", Description: "no"}, status: 401,
+			refusal: authn.Refusal{Status: authn.Unauthorized, Code: "invalid_client", Description: "no"}, status: 401,
 			body: `{"message":"Unauthorized","error":"invalid_client","error_description":"no"}`, challenges: []string{bearer},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			exit := newRenderer(decoded(t, c.config), !c.noBasic).exit(&c.refusal, "id-1")
+			schemes := []string{"Basic"}
+			if c.noBasic {
+				schemes = nil
+			}
+			exit := newRenderer(decoded(t, c.config), schemes).exit(&c.refusal, "id-1", now)
 			headers := map[string]string{}
 			for _, h := range exit.Headers {
 				headers[h.Name] = strings.Join(h.Values, "\n")
@@ -111,7 +116,7 @@ func TestRefusalLogBounds(t *testing.T) {
 		t.Errorf("%d lines in one second", taken)
 	}
 	now = now.Add(time.Second)
-	if dropped, ok := l.take(); !ok || dropped != 1000-maxLinesPerSecond {
-		t.Errorf("the next second told of %d dropped lines, %v", dropped, ok)
+	if dropped, ok := l.take(); !ok || dropped.lines != 1000-maxLinesPerSecond || !dropped.since.Equal(now.Add(-time.Second)) {
+		t.Errorf("the next second told of %+v dropped lines, %v", dropped, ok)
 	}
 }

@@ -30,6 +30,8 @@ func TestCost(t *testing.T) {
 	authorization := pluginserver.Header{Name: "authorization", Values: []string{basic(plugintest.ClientID, plugintest.ClientSecret)}}
 	spoofed := pluginserver.Header{Name: "x-consumer-id", Values: []string{"spoof"}}
 	read, write, exit := "kong.request.get_headers", "kong.service.request.set_headers", "kong.response.exit"
+	// A refusal whose line is written into the log asks where the request comes from.
+	requestID, address, route := "kong.nginx.get_var", "kong.client.get_forwarded_ip", "kong.router.get_route"
 	for _, c := range []struct {
 		name    string
 		headers []pluginserver.Header
@@ -39,7 +41,7 @@ func TestCost(t *testing.T) {
 		{"cold", []pluginserver.Header{authorization}, []string{read, write}, nil},
 		{"cached", []pluginserver.Header{authorization}, []string{read, write}, nil},
 		{"cached, with headers to remove", []pluginserver.Header{authorization, spoofed}, []string{read, write}, nil},
-		{"malformed credentials", []pluginserver.Header{{Name: "authorization", Values: []string{"Basic !"}}}, []string{read, exit}, pluginserver.ErrExited},
+		{"malformed credentials", []pluginserver.Header{{Name: "authorization", Values: []string{"Basic !"}}}, []string{read, requestID, address, route, exit}, pluginserver.ErrExited},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			api := &recorder{t: t, headers: c.headers}
@@ -67,7 +69,7 @@ func TestCost(t *testing.T) {
 	if err := host.HandleEvent(t.Context(), id, "access", api); !errors.Is(err, pluginserver.ErrExited) {
 		t.Fatal(err)
 	}
-	if got, want := api.made(), []string{read, exit}; !slices.Equal(got, want) {
+	if got, want := api.made(), []string{read, requestID, address, route, exit}; !slices.Equal(got, want) {
 		t.Errorf("without credentials: calls %q, want %q", got, want)
 	}
 }
@@ -88,7 +90,7 @@ func (r *recorder) Call(method string, _ []byte) ([]byte, error) {
 	switch method {
 	case "kong.request.get_headers":
 		return pluginserver.AppendRawHeaders(nil, r.headers), nil
-	case "kong.service.request.set_headers":
+	case "kong.service.request.set_headers", "kong.nginx.get_var", "kong.client.get_forwarded_ip", "kong.router.get_route":
 		return nil, nil
 	case "kong.response.exit":
 		return nil, pluginserver.ErrExited

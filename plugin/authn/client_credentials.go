@@ -2,15 +2,14 @@ package authn
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/kong-openid-connect/openid-connect/pkg/cache"
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
-	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 	"github.com/kong-openid-connect/openid-connect/plugin/kong"
 )
@@ -28,7 +27,7 @@ type clientCredentials struct {
 // means nothing.
 var searchOrder = []config.Place{config.InHeader, config.InQuery, config.InBody}
 
-func newClientCredentials(cfg *config.Config, env *Env, provider *Provider) Authenticator {
+func newClientCredentials(cfg *config.Config, env *Env, provider *Provider) Method {
 	m := &clientCredentials{
 		auth:      forwardedAuth(cfg),
 		assertAlg: firstHMAC(cfg.ClientAlg),
@@ -65,55 +64,104 @@ func firstHMAC(algs []config.SigningAlgorithm) string {
 	return ""
 }
 
-// Find implements Authenticator.
-func (m *clientCredentials) Find(r *kong.Request) (*Credential, error) {
+// Scheme implements Method.
+func (m *clientCredentials) Scheme() string {
+	if slices.Contains(m.places, config.InHeader) {
+		return "Basic"
+	}
+	return ""
+}
+
+// Find implements Method.
+func (m *clientCredentials) Find(r *kong.Request) (Attempt, error) {
 	for _, place := range m.places {
 		c, err := m.findIn(place, r)
 		if err != nil {
 			return nil, err
 		}
 		if c != nil {
-			return c, m.addClientArgs(c, r)
+			return c, c.addClientArgs(r)
 		}
 	}
 	return nil, nil
 }
 
-func (m *clientCredentials) findIn(place config.Place, r *kong.Request) (*Credential, error) {
+func (m *clientCredentials) findIn(place config.Place, r *kong.Request) (*clientAttempt, error) {
+	var params *kong.Params
+	var err error
 	switch place {
 	case config.InHeader:
-		return basicCredential(r)
+		id, secret, err := basicCredential(r)
+		if id == "" || err != nil {
+			return nil, err
+		}
+		return &clientAttempt{m: m, place: place, id: id, secret: secret}, nil
 	case config.InQuery:
-		params, err := r.Query()
-		if err != nil {
-			return nil, err
-		}
-		return paramCredential(place, params)
+		params, err = r.Query()
 	default:
-		params, err := form(r)
-		if err != nil {
-			return nil, err
-		}
-		return paramCredential(place, params)
+		params, err = form(r)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return m.findParams(place, params)
 }
 
-// form refuses a body of JSON that has a member twice: the upstream may read the other one.
-func form(r *kong.Request) (*kong.Params, error) {
-	params, err := r.Form()
-	if errors.Is(err, strictjson.ErrDuplicate) {
-		return nil, ambiguous("the body names a member twice")
+// findParams reads client_id with client_secret, or with an RFC 7523 client assertion, from the
+// query or the body. An id alone is no credential.
+func (m *clientCredentials) findParams(place config.Place, params *kong.Params) (*clientAttempt, error) {
+	values := func(name string) []string {
+		return slices.DeleteFunc(params.Values(name), func(v string) bool { return v == "" })
 	}
-	return params, err
+	secrets, assertions := values("client_secret"), values("client_assertion")
+	if kind := values("client_assertion_type"); len(kind) != 1 || kind[0] != oauth2.AssertionType {
+		assertions = nil
+	}
+	ids := values("client_id")
+	switch {
+	case len(secrets) == 0 && len(assertions) == 0, len(assertions) == 0 && len(ids) == 0:
+		return nil, nil
+	case len(ids) > 1 || len(secrets)+len(assertions) > 1:
+		return nil, ambiguous("the " + string(place) + " holds two credentials")
+	}
+	c := &clientAttempt{m: m, place: place, params: params}
+	if len(ids) == 1 {
+		c.id = ids[0]
+	}
+	secret := slices.Concat(secrets, assertions)[0]
+	if len(assertions) > 0 {
+		c.assertion = oauth2.Secret(secret)
+	} else {
+		c.secret = oauth2.Secret(secret)
+	}
+	if !presentable(secret) || len(ids) == 1 && !presentable(c.id) {
+		return nil, malformed("the " + string(place) + " holds control characters")
+	}
+	return c, nil
 }
 
-// ownArgs are the parameters that authenticate the client or name the grant: what
-// the client may add to the token request is never one of them.
+// clientAttempt is a client's id with its secret or assertion.
+type clientAttempt struct {
+	m     *clientCredentials
+	place config.Place
+
+	id                string
+	secret, assertion oauth2.Secret // one of them
+
+	// args and headers are what token_post_args_client and token_headers_client took from the
+	// request for the token endpoint, as name and value in turn.
+	args, headers []string
+
+	params *kong.Params // the query's or the body's
+}
+
+// ownArgs are the parameters that authenticate the client or name the grant: what the client may
+// add to the token request is never one of them.
 var ownArgs = []string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type"}
 
 // addClientArgs collects what token_post_args_client and token_headers_client pass on.
-func (m *clientCredentials) addClientArgs(c *Credential, r *kong.Request) error {
-	for _, name := range m.cfg.TokenPostArgsClient {
+func (c *clientAttempt) addClientArgs(r *kong.Request) error {
+	for _, name := range c.m.cfg.TokenPostArgsClient {
 		if slices.Contains(ownArgs, name) {
 			continue
 		}
@@ -122,73 +170,81 @@ func (m *clientCredentials) addClientArgs(c *Credential, r *kong.Request) error 
 			return err
 		}
 		if ok {
-			c.Args = append(c.Args, name, value)
+			c.args = append(c.args, name, value)
 		}
 	}
-	for _, name := range m.cfg.TokenHeadersClient {
+	for _, name := range c.m.cfg.TokenHeadersClient {
 		for _, value := range r.Header(strings.ToLower(name)) {
-			c.Headers = append(c.Headers, name, value)
+			c.headers = append(c.headers, name, value)
 		}
 	}
 	return nil
 }
 
-// clientArg reads one argument from the query, the body or the headers.
-func clientArg(r *kong.Request, name string) (string, bool, error) {
-	for _, read := range []func() (*kong.Params, error){r.Query, func() (*kong.Params, error) { return form(r) }} {
-		params, err := read()
-		if err != nil {
-			return "", false, err
-		}
-		if values := params.Values(name); len(values) > 0 {
-			return values[0], true, nil
-		}
+// Authenticate implements Attempt.
+func (c *clientAttempt) Authenticate(ctx context.Context) (Outcome, error) {
+	terms := &c.m.terms
+	if c.assertion != "" {
+		terms = c.m.once() // an assertion is made for one use: a second one is the provider's to judge
 	}
-	for _, header := range []string{name, strings.ReplaceAll(name, "_", "-")} {
-		if values := r.Header(strings.ToLower(header)); len(values) > 0 {
-			return values[0], true, nil
-		}
-	}
-	return "", false, nil
+	res, err := c.m.env.Results.get(ctx, c.key(), terms, c)
+	return Outcome{Result: res}, err
 }
 
-// Authenticate implements Authenticator.
-func (m *clientCredentials) Authenticate(ctx context.Context, c *Credential) (*Result, error) {
-	fields := make([]string, 0, 7+len(c.Args)+len(c.Headers))
-	fields = append(fields, string(c.Place), c.ID, string(c.Secret), string(c.Assertion), strconv.Itoa(len(c.Args)))
-	fields = append(append(fields, c.Args...), c.Headers...)
-	return m.tokens(ctx, m.key(fields), func() *tokenAsk { return m.ask(c) })
+// key names all that the answer of the token endpoint depends on.
+func (c *clientAttempt) key() cache.Key {
+	fields := make([]string, 0, 16)
+	fields = append(fields, c.m.digest, string(c.place), c.id, string(c.secret), string(c.assertion), strconv.Itoa(len(c.args)))
+	return c.m.keyer.Key(string(c.m.grant), append(append(fields, c.args...), c.headers...)...)
+}
+
+// obtain implements question.
+func (c *clientAttempt) obtain(ctx context.Context) (*Result, Life, error) {
+	return c.m.obtain(ctx, c.ask())
 }
 
 // ask is the token request for c.
-func (m *clientCredentials) ask(c *Credential) *tokenAsk {
+func (c *clientAttempt) ask() *tokenAsk {
 	a := &tokenAsk{
-		auth: oauth2.ClientAuth{Method: m.auth, ID: c.ID, Secret: c.Secret, Alg: m.assertAlg},
-		form: url.Values{}, header: http.Header{},
-		clientInput: len(c.Args) > 0 || len(c.Headers) > 0 || c.Assertion != "",
+		auth:       oauth2.ClientAuth{Method: c.m.auth, ID: c.id, Secret: c.secret, Alg: c.m.assertAlg},
+		credential: c.id,
+		form:       url.Values{}, header: http.Header{},
+		clientInput: len(c.args) > 0 || len(c.headers) > 0 || c.assertion != "",
 	}
-	if c.Place == config.InHeader {
-		a.auth.Authorization = c.authorization()
+	for i := 0; i < len(c.args); i += 2 {
+		a.form.Set(c.args[i], c.args[i+1])
 	}
-	for i := 0; i < len(c.Args); i += 2 {
-		a.form.Set(c.Args[i], c.Args[i+1])
+	for i := 0; i < len(c.headers); i += 2 {
+		a.header.Add(c.headers[i], c.headers[i+1])
 	}
-	for i := 0; i < len(c.Headers); i += 2 {
-		a.header.Add(c.Headers[i], c.Headers[i+1])
+	if c.id != "" {
+		a.issuedTo = []string{c.id}
 	}
-	if c.ID != "" {
-		a.issuedTo = []string{c.ID}
-		// Basic carries an id with reserved characters form-encoded (RFC 6749 §2.3.1);
-		// the token names it as it is.
-		if id, err := url.QueryUnescape(c.ID); err == nil && id != c.ID {
+	if c.place == config.InHeader {
+		a.auth.Authorization = basicAuthorization(c.id, c.secret)
+		// Basic carries an id with reserved characters form-encoded (RFC 6749 §2.3.1); the
+		// token names it as it is.
+		if id, err := url.QueryUnescape(c.id); err == nil && id != c.id {
 			a.issuedTo = append(a.issuedTo, id)
 		}
 	}
-	if c.Assertion != "" {
-		a.auth = oauth2.ClientAuth{Method: oauth2.None, ID: c.ID}
+	if c.assertion != "" {
+		a.auth = oauth2.ClientAuth{Method: oauth2.None, ID: c.id}
 		a.form.Set("client_assertion_type", oauth2.AssertionType)
-		a.form.Set("client_assertion", string(c.Assertion))
-		a.once = true // an assertion is made for one use: a second one is the provider's to judge
+		a.form.Set("client_assertion", string(c.assertion))
 	}
 	return a
+}
+
+// Hide implements Attempt.
+func (c *clientAttempt) Hide(d *kong.Decision) {
+	without := []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"}
+	switch c.place {
+	case config.InHeader:
+		d.RemoveHeader("authorization")
+	case config.InQuery:
+		d.RawQuery = c.params.Without(without...)
+	case config.InBody:
+		d.Body = c.params.Without(without...)
+	}
 }

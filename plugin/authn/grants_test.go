@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,7 +29,7 @@ func newTestGrants(t *testing.T, answer http.HandlerFunc, changes string) *grant
 		t.Fatal(err)
 	}
 	env := &Env{
-		Tokens: cache.NewMemory[*Result](10), Refusals: cache.NewMemory[*Refusal](10), Flight: cache.NewFlight[*Result](),
+		Results:    NewKeeper(Sizes{Values: cache.Bounds{Entries: 1000}, Refusals: cache.Bounds{Entries: 10}}, ResultCost, time.Now),
 		ProcessKey: cache.NewKeyer(nil), Registry: oidc.NewRegistry(), Egress: egress.NewPool(egress.Options{}),
 		Logger: slog.New(slog.DiscardHandler), Due: func(time.Duration, ...string) bool { return true }, Now: time.Now,
 	}
@@ -38,16 +39,36 @@ func newTestGrants(t *testing.T, answer http.HandlerFunc, changes string) *grant
 		Client:   client, Load: new(Load),
 	}
 	t.Cleanup(func() {
-		env.Flight.Close()
+		env.Results.Close()
 		env.Registry.Close()
 		env.Egress.Close()
 	})
 	return newGrants(cfg, env, grantOf{provider: provider, method: config.ClientCredentials, grant: config.GrantClientCredentials})
 }
 
-func testAsk() *tokenAsk {
-	return &tokenAsk{auth: oauth2.ClientAuth{Method: oauth2.ClientSecretBasic, ID: "service", Secret: "secret"}}
+// asked is a question of the grants' own: a token request like any other.
+type asked struct {
+	g *grants
+	tokenAsk
 }
+
+func testAsk(g *grants) *asked {
+	return &asked{g: g, tokenAsk: tokenAsk{auth: oauth2.ClientAuth{Method: oauth2.ClientSecretBasic, ID: "service", Secret: "secret"}}}
+}
+
+func (a *asked) obtain(ctx context.Context) (*Result, Life, error) {
+	return a.g.obtain(ctx, &a.tokenAsk)
+}
+
+// never is a question that must not be asked.
+type never struct{ t *testing.T }
+
+func (n never) obtain(context.Context) (*Result, Life, error) {
+	n.t.Error("asked all the same")
+	return nil, Life{}, errors.New("asked")
+}
+
+func (g *grants) testKey(name string) cache.Key { return g.keyer.Key("test", name) }
 
 // TestTooManyWait: at the limit a cold credential is refused without a call, and what is
 // remembered is served all the same.
@@ -59,48 +80,49 @@ func TestTooManyWait(t *testing.T) {
 				calls.Add(1)
 				fmt.Fprint(w, `{"access_token":"opaque-token","token_type":"Bearer","expires_in":300}`)
 			}, `,"cache_tokens":`+tokens)
-			warm, cold, refused := g.key([]string{"warm"}), g.key([]string{"cold"}), g.key([]string{"refused"})
-			never := func() *tokenAsk {
-				t.Error("asked all the same")
-				return testAsk()
+			warm, cold, refused := g.testKey("warm"), g.testKey("cold"), g.testKey("refused")
+			k, load := g.env.Results, g.provider.Load
+			ask := func(key cache.Key, q question[*Result]) (*Result, *Refusal) {
+				res, err := k.get(t.Context(), key, &g.terms, q)
+				if err != nil {
+					return res, AsRefusal(err)
+				}
+				return res, nil
 			}
-			g.env.Refusals.Set(refused, &Refusal{Outcome: Unauthorized, Reason: "invalid_client"}, time.Hour)
-			g.provider.Load.Requests.Store(maxWaiting - 1) // room for one
-			if res, err := g.tokens(t.Context(), warm, testAsk); err != nil || res.AccessToken != "opaque-token" {
-				t.Fatal(err)
+			_ = k.refused(refused, &g.terms, &Refusal{Status: Unauthorized, Reason: "invalid_client", keep: keepNegative})
+			load.requests.Store(maxWaiting - 1) // room for one
+			if res, refusal := ask(warm, testAsk(g)); refusal != nil || res.AccessToken != "opaque-token" {
+				t.Fatal(refusal)
 			}
 
-			g.provider.Load.Requests.Store(maxWaiting)
+			load.requests.Store(maxWaiting)
 			for range 3 { // who was refused does not count as waiting
-				var refusal *Refusal
-				if _, err := g.tokens(t.Context(), cold, never); !errors.As(err, &refusal) || refusal.Outcome != Unavailable || refusal.Reason != "idp_busy" {
-					t.Errorf("cold: %v", err)
+				if _, refusal := ask(cold, never{t}); refusal == nil || refusal.Status != Unavailable || refusal.Reason != "idp_busy" {
+					t.Errorf("cold: %v", refusal)
 				}
 			}
-			if refusal := AsRefusal(second(g.tokens(t.Context(), refused, never))); refusal.Reason != "invalid_client" {
+			if _, refusal := ask(refused, never{t}); refusal.Reason != "invalid_client" {
 				t.Errorf("refused before: %v", refusal)
 			}
 			if tokens == "true" {
-				if res, err := g.tokens(t.Context(), warm, never); err != nil || res.AccessToken != "opaque-token" {
-					t.Errorf("warm: %v", err)
+				if res, refusal := ask(warm, never{t}); refusal != nil || res.AccessToken != "opaque-token" {
+					t.Errorf("warm: %v", refusal)
 				}
 			}
-			if n := g.provider.Load.Requests.Load(); n != maxWaiting {
+			if n := load.requests.Load(); n != maxWaiting {
 				t.Errorf("%d wait", n)
 			}
 			if n := calls.Load(); n != 1 {
 				t.Errorf("%d calls", n)
 			}
 
-			g.provider.Load.Requests.Store(maxWaiting - 1)
-			if _, err := g.tokens(t.Context(), cold, testAsk); err != nil { // it was not held against the credential
-				t.Errorf("with room again: %v", err)
+			load.requests.Store(maxWaiting - 1)
+			if _, refusal := ask(cold, testAsk(g)); refusal != nil { // it was not held against the credential
+				t.Errorf("with room again: %v", refusal)
 			}
 		})
 	}
 }
-
-func second(_ *Result, err error) error { return err }
 
 // TestRenewalEndsOnlyByCredentials: which failures of a renewal end the token that there is.
 func TestRenewalEndsOnlyByCredentials(t *testing.T) {
@@ -131,18 +153,18 @@ func TestRenewalEndsOnlyByCredentials(t *testing.T) {
 				w.WriteHeader(c.status)
 				fmt.Fprint(w, c.body)
 			}, "")
-			key := g.key([]string{"service"})
-			old := &Result{AccessToken: "old", ttl: time.Hour}
-			g.env.Tokens.Set(key, old, time.Hour)
-			a := testAsk()
+			key, k, now := g.testKey("service"), g.env.Results, time.Now()
+			old := &kept[*Result]{value: &Result{AccessToken: "old"}, life: Life{Ends: now.Add(time.Hour), Renew: now}}
+			k.values.Set(key, old, now, old.life.Ends)
+			a := testAsk(g)
 			a.clientInput = c.clientInput
-			_, err := g.renew(t.Context(), key, a)
+			_, err := k.renew(t.Context(), key, &g.terms, a, old)
 			if err == nil {
 				t.Fatal("renewed")
 			}
-			res, refusal := g.remembered(key)
-			if (res != nil) != c.lives || (refusal == nil) != c.lives {
-				t.Errorf("after %v: %v, %v", err, res, refusal)
+			e, refusal := k.known(key, &g.terms, now)
+			if (e != nil) != c.lives || (refusal == nil) != c.lives {
+				t.Errorf("after %v: %v, %v", err, e, refusal)
 			}
 			if c.lives && old.renewalDue(time.Now()) {
 				t.Error("the next hit asks again")
@@ -159,21 +181,22 @@ func TestRenewalsAreBounded(t *testing.T) {
 		<-release
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}, "")
+	k, now := g.env.Results, time.Now()
 	for i := range maxRenewals + 10 {
-		key := g.key([]string{strconv.Itoa(i)})
-		g.env.Tokens.Set(key, &Result{AccessToken: "old", ttl: time.Hour}, time.Hour) // due at once
+		key := g.testKey(strconv.Itoa(i))
+		k.values.Set(key, &kept[*Result]{value: &Result{AccessToken: "old"}, life: Life{Ends: now.Add(time.Hour), Renew: now}}, now, now.Add(time.Hour))
 		for range 2 {
-			if res, err := g.tokens(t.Context(), key, testAsk); err != nil || res.AccessToken != "old" {
+			if res, err := k.get(t.Context(), key, &g.terms, testAsk(g)); err != nil || res.AccessToken != "old" {
 				t.Fatal(res, err)
 			}
 		}
 	}
-	if n := g.provider.Load.Renewals.Load(); n != maxRenewals {
+	if n := g.provider.Load.renewals.Load(); n != maxRenewals {
 		t.Errorf("%d renewals under way", n)
 	}
 	close(release)
-	g.env.Flight.Close()
-	if n := g.provider.Load.Renewals.Load(); n != 0 {
+	k.Close()
+	if n := g.provider.Load.renewals.Load(); n != 0 {
 		t.Errorf("%d renewals after the end", n)
 	}
 }

@@ -1,6 +1,8 @@
 package authn
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +12,7 @@ import (
 )
 
 // builder compiles a method; nil where the method is not built.
-type builder func(*config.Config, *Env, *Provider) Authenticator
+type builder func(*config.Config, *Env, *Provider) Method
 
 // methods is THE order in which credentials are looked for. It is fixed: the order
 // of auth_methods in a configuration means nothing, and the first credential found
@@ -35,15 +37,15 @@ const notBuilt = "not built in this version"
 
 // Methods are the authentication methods of one configuration, in order.
 type Methods struct {
-	list []Authenticator
+	list []Method
 	// PassedOver says of each configured method that is not served, why.
 	PassedOver []string
 	// All says that the configuration names every method there is, as the default does:
 	// then nobody chose the ones passed over.
 	All bool
-	// Basic says that a method takes Basic credentials from the Authorization header,
-	// so that a 401 may invite them.
-	Basic bool
+	// Schemes are those of the Authorization header that the methods take, in order: a 401
+	// invites them.
+	Schemes []string
 }
 
 // Compile builds the methods that cfg enables. It fails when none of them is left.
@@ -61,9 +63,10 @@ func Compile(cfg *config.Config, env *Env, provider *Provider) (*Methods, error)
 			m.PassedOver = append(m.PassedOver, fmt.Sprintf("%s (%s)", method.name, method.reason))
 			continue
 		}
-		m.list = append(m.list, method.build(cfg, env, provider))
-		if method.name == config.ClientCredentials && slices.Contains(cfg.ClientCredentialsParamType, config.InHeader) {
-			m.Basic = true
+		built := method.build(cfg, env, provider)
+		m.list = append(m.list, built)
+		if scheme := built.Scheme(); scheme != "" && !slices.Contains(m.Schemes, scheme) {
+			m.Schemes = append(m.Schemes, scheme)
 		}
 	}
 	return m, nil
@@ -84,13 +87,25 @@ func Usable(cfg *config.Config) error {
 	return fmt.Errorf("no usable method is left (%s)", strings.Join(reasons, "; "))
 }
 
-// Find returns the first credential and the method it belongs to; nil and nil when
-// the request carries none.
-func (m *Methods) Find(r *kong.Request) (Authenticator, *Credential, error) {
-	for _, a := range m.list {
-		if c, err := a.Find(r); err != nil || c != nil {
-			return a, c, err
+// Authenticate looks for a credential and judges it. The first one that is found decides, unless
+// it may be another method's: then the next one looks. Without any credential the attempt is nil
+// and the outcome empty.
+func (m *Methods) Authenticate(ctx context.Context, r *kong.Request) (Attempt, Outcome, error) {
+	var notMine error
+	for _, method := range m.list {
+		attempt, err := method.Find(r)
+		if err != nil {
+			return nil, Outcome{}, err
 		}
+		if attempt == nil {
+			continue
+		}
+		outcome, err := attempt.Authenticate(ctx)
+		if errors.Is(err, ErrNotMine) {
+			notMine = err
+			continue
+		}
+		return attempt, outcome, err
 	}
-	return nil, nil, nil
+	return nil, Outcome{}, notMine
 }

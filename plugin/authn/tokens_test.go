@@ -10,46 +10,54 @@ import (
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 )
 
-func TestLimit(t *testing.T) {
+func TestTokenLife(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	seconds := func(n float64) *config.Seconds { s := config.Seconds(n); return &s }
 	in := func(n int64) oauth2.Lifetime { return oauth2.Lifetime{Known: true, Seconds: n} }
+	const never = 0
 	for _, c := range []struct {
 		name      string
 		expiresIn oauth2.Lifetime
-		exp       int64 // seconds from now; 0: opaque
+		exp, id   int64 // seconds from now, of the access token and of an ID token; 0: opaque, none
 		min, max  *config.Seconds
-		ttl       time.Duration
-		expires   int64 // seconds from now; 0: unknown
+		// Seconds from now; 0: never, or not known.
+		ends, renew, wait, expires float64
 	}{
-		{name: "expires_in", expiresIn: in(300), exp: 600, ttl: 300 * time.Second, expires: 300},
-		{name: "expires_in past exp", expiresIn: in(600), exp: 300, ttl: 300 * time.Second, expires: 300},
-		{name: "exp alone", exp: 300, ttl: 300 * time.Second, expires: 300},
-		{name: "opaque", expiresIn: in(60), ttl: time.Minute, expires: 60},
-		{name: "nothing said", ttl: time.Hour},
+		{name: "expires_in", expiresIn: in(300), exp: 600, ends: 300, renew: 240, wait: 290, expires: 300},
+		{name: "expires_in past exp", expiresIn: in(600), exp: 300, ends: 300, renew: 240, wait: 290, expires: 300},
+		{name: "exp alone", exp: 300, ends: 300, renew: 240, wait: 290, expires: 300},
+		{name: "opaque", expiresIn: in(60), ends: 60, renew: 48, wait: 54, expires: 60},
+		{name: "nothing said", ends: 3600, renew: 2880},
 		{name: "zero is not cached", expiresIn: in(0), exp: 300, expires: 300},
-		{name: "cache_ttl_max", expiresIn: in(300), exp: 300, max: seconds(100), ttl: 100 * time.Second, expires: 300},
-		{name: "cache_ttl_min", max: seconds(7200), min: seconds(7000), ttl: 7000 * time.Second},
-		{name: "cache_ttl_min never past the end", expiresIn: in(30), exp: 30, min: seconds(600), ttl: 30 * time.Second, expires: 30},
+		{name: "cache_ttl_max", expiresIn: in(300), exp: 300, max: seconds(100), ends: 100, renew: 80, wait: 290, expires: 300},
+		{name: "cache_ttl_min", max: seconds(7200), min: seconds(7000), ends: 7000, renew: 5600},
+		{name: "cache_ttl_min never past the end", expiresIn: in(30), exp: 30, min: seconds(600), ends: 30, renew: 24, wait: 27, expires: 30},
 		{name: "cache_ttl_min revives nothing", expiresIn: in(0), min: seconds(600)},
+		{name: "an ID token ends first", expiresIn: in(300), exp: 300, id: 100, ends: 100, renew: 80, wait: 90, expires: 100},
+		{name: "an ID token ends last", expiresIn: in(300), exp: 300, id: 900, ends: 300, renew: 240, wait: 290, expires: 300},
+		{name: "a tenth of 8 s is less than a second", expiresIn: in(8), exp: 8, ends: 8, renew: 6.4, wait: 7, expires: 8},
+		{name: "a tenth of an hour is more than ten", expiresIn: in(3600), exp: 3600, ends: 3600, renew: 2880, wait: 3590, expires: 3600},
+		{name: "never more than half", expiresIn: in(1), exp: 1, ends: 1, renew: 0.5, wait: 0.5, expires: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := &config.Config{}
 			cfg.CacheTTL, cfg.CacheTTLMin, cfg.CacheTTLMax = 3600, c.min, c.max
-			r := &Result{Obtained: now}
+			at := func(seconds float64) time.Time {
+				if seconds == never {
+					return time.Time{}
+				}
+				return now.Add(time.Duration(seconds * float64(time.Second)))
+			}
+			r := &Result{}
 			if c.exp != 0 {
-				r.Access = &oidc.Token{Expiry: now.Add(time.Duration(c.exp) * time.Second)}
+				r.Access = &oidc.Token{Expiry: at(float64(c.exp))}
 			}
-			r.limit(c.expiresIn, cfg)
-			expires := time.Time{}
-			if c.expires != 0 {
-				expires = now.Add(time.Duration(c.expires) * time.Second)
+			if c.id != 0 {
+				r.ID = &oidc.Token{Expiry: at(float64(c.id))}
 			}
-			if r.ttl != c.ttl || !r.Expires.Equal(expires) {
-				t.Errorf("kept %v until %v, want %v until %v", r.ttl, r.Expires, c.ttl, expires)
-			}
-			if c.ttl > 0 && (r.renewalDue(now.Add(c.ttl*79/100)) || !r.renewalDue(now.Add(c.ttl*80/100))) {
-				t.Error("renewal is not due at 80 %")
+			life := tokenLife(r, c.expiresIn, now, cfg)
+			if want := (Life{Ends: at(c.ends), Renew: at(c.renew), Wait: at(c.wait)}); life != want || !r.Expires.Equal(at(c.expires)) {
+				t.Errorf("%+v, the token until %v; want %+v, %v", life, r.Expires, want, at(c.expires))
 			}
 		})
 	}
@@ -60,9 +68,8 @@ func TestEndpointRefusal(t *testing.T) {
 		name    string
 		err     error
 		client  bool // arguments of the client went along
-		outcome Outcome
+		outcome Status
 		code    string
-		wait    time.Duration
 	}{
 		{name: "401 whatever the code", err: &oauth2.Error{Status: 401, Code: "unauthorized_client"}, outcome: Unauthorized, code: "invalid_client"},
 		{name: "401 invalid_scope", err: &oauth2.Error{Status: 401, Code: "invalid_scope"}, outcome: Unauthorized, code: "invalid_client"},
@@ -73,10 +80,11 @@ func TestEndpointRefusal(t *testing.T) {
 		{name: "access_denied", err: &oauth2.Error{Status: 403, Code: "access_denied"}, outcome: Forbidden, code: "access_denied"},
 		{name: "invalid_scope of the client", err: &oauth2.Error{Status: 400, Code: "invalid_scope"}, client: true, outcome: Forbidden, code: "invalid_scope"},
 		{name: "the configuration's fault", err: &oauth2.Error{Status: 400, Code: "unsupported_grant_type"}, outcome: Unexpected, code: "server_error"},
+		{name: "what the client forwarded", err: &oauth2.Error{Status: 400, Code: "invalid_request"}, outcome: Unauthorized, code: "invalid_request"},
 		{name: "the client's fault", err: &oauth2.Error{Status: 400, Code: "invalid_request"}, client: true, outcome: Unauthorized, code: "invalid_request"},
 		{name: "404 of a wrong endpoint", err: &oauth2.Error{Status: 404}, outcome: Unexpected, code: "server_error"},
-		{name: "429", err: &oauth2.Error{Status: 429, RetryAfter: time.Minute}, client: true, outcome: Unavailable, code: "temporarily_unavailable", wait: time.Minute},
-		{name: "503", err: &oauth2.Error{Status: 503, RetryAfter: time.Second}, outcome: Unavailable, code: "temporarily_unavailable", wait: time.Second},
+		{name: "429", err: &oauth2.Error{Status: 429, RetryAfter: time.Minute}, client: true, outcome: Unavailable, code: "temporarily_unavailable"},
+		{name: "503", err: &oauth2.Error{Status: 503, RetryAfter: time.Second}, outcome: Unavailable, code: "temporarily_unavailable"},
 		{name: "500 with a code", err: &oauth2.Error{Status: 500, Code: "invalid_client"}, outcome: Unavailable, code: "temporarily_unavailable"},
 		{name: "200 that is an error", err: &oauth2.Error{Status: 200, Code: "invalid_client"}, outcome: Unauthorized, code: "invalid_client"},
 		{name: "200 with another error", err: &oauth2.Error{Status: 200, Code: "server_error"}, outcome: Unavailable, code: "temporarily_unavailable"},
@@ -85,9 +93,9 @@ func TestEndpointRefusal(t *testing.T) {
 		{name: "anything else", err: errors.New("broken"), outcome: Unavailable, code: "temporarily_unavailable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := endpointRefusal(c.err, c.client)
-			if r.Outcome != c.outcome || r.Code != c.code || r.RetryAfter != c.wait || r.Reason == "" {
-				t.Errorf("got %d %q after %v (%s), want %d %q after %v", r.Outcome, r.Code, r.RetryAfter, r.Reason, c.outcome, c.code, c.wait)
+			r := endpointRefusal(c.err, c.client, time.Now())
+			if r.Status != c.outcome || r.Code != c.code || r.Reason == "" {
+				t.Errorf("got %d %q (%s), want %d %q", r.Status, r.Code, r.Reason, c.outcome, c.code)
 			}
 		})
 	}

@@ -60,13 +60,13 @@ func (p *Policy) Check(res *authn.Result) *authn.Refusal {
 	}
 	if res.Access == nil {
 		return &authn.Refusal{
-			Outcome: authn.Forbidden, Reason: OpaqueToken, Code: "insufficient_scope",
+			Status: authn.Forbidden, Reason: OpaqueToken, Code: "insufficient_scope",
 			Description: "the access token is opaque: its claims are not known",
 		}
 	}
 	for _, name := range p.forbidden {
 		if _, ok := authn.Lookup(res.Access.Claims, []string{name}); ok {
-			return &authn.Refusal{Outcome: authn.Forbidden, Reason: "forbidden_claim", Code: "access_denied", Description: "the token has a forbidden claim"}
+			return &authn.Refusal{Status: authn.Forbidden, Reason: "forbidden_claim", Code: "access_denied", Description: "the token has a forbidden claim"}
 		}
 	}
 	for _, r := range p.rules {
@@ -98,7 +98,7 @@ func (r rule) met(claims map[string]any) bool {
 
 func (r rule) refusal() *authn.Refusal {
 	refusal := &authn.Refusal{
-		Outcome: authn.Forbidden, Reason: "missing_" + r.name, Code: "insufficient_scope",
+		Status: authn.Forbidden, Reason: "missing_" + r.name, Code: "insufficient_scope",
 		Description: fmt.Sprintf("the token lacks the required %s", r.name),
 	}
 	if r.name == "scopes" {

@@ -64,8 +64,8 @@ func TestCheck(t *testing.T) {
 			switch {
 			case refusal == nil && c.reason != "":
 				t.Errorf("passed, want %s", c.reason)
-			case refusal != nil && (refusal.Reason != c.reason || refusal.Outcome != authn.Forbidden):
-				t.Errorf("got %d %s, want %q", refusal.Outcome, refusal.Reason, c.reason)
+			case refusal != nil && (refusal.Reason != c.reason || refusal.Status != authn.Forbidden):
+				t.Errorf("got %d %s, want %q", refusal.Status, refusal.Reason, c.reason)
 			}
 		})
 	}

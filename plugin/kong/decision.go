@@ -2,6 +2,9 @@ package kong
 
 import (
 	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/proto"
@@ -17,10 +20,14 @@ type Decision struct {
 	// Exit ends the request with an answer of ours.
 	Exit *Exit
 
-	// Upstream changes the headers of the request that goes on, Downstream those of
-	// the response. A Header without values removes the header of exactly that name.
+	// Upstream changes the headers of the request that goes on, Downstream those of the
+	// response. A Header without values removes the header of exactly that name.
 	Upstream   []Header
 	Downstream []Header
+	// Prepared are further changes of the request's headers, of other names.
+	Prepared *Prepared
+	// Cookies are values of Set-Cookie for the client. With Exit they are added to its headers.
+	Cookies []string
 
 	// RawQuery and Body replace what goes on, where not nil.
 	RawQuery []byte
@@ -51,16 +58,27 @@ func (d *Decision) Apply(e *pluginserver.Event) error {
 	}
 	switch {
 	case d.Exit != nil:
-		e.Exit(d.Exit.Status, d.Exit.Headers, d.Exit.Body)
+		headers := d.Exit.Headers
+		if len(d.Cookies) > 0 {
+			headers = append(slices.Clip(headers), Header{Name: "Set-Cookie", Values: d.Cookies})
+		}
+		e.Exit(d.Exit.Status, headers, d.Exit.Body)
 		return nil
 	case !d.Pass:
 		return fmt.Errorf("kong: decision without a verdict")
 	}
-	if err := setHeaders(e, "kong.service.request.set_headers", d.Upstream); err != nil {
+	if err := setHeaders(e, "kong.service.request.set_headers", d.Prepared.encoded(), d.Upstream); err != nil {
 		return err
 	}
-	if err := setHeaders(e, "kong.response.set_headers", d.Downstream); err != nil {
+	if err := setHeaders(e, "kong.response.set_headers", nil, d.Downstream); err != nil {
 		return err
+	}
+	if len(d.Cookies) > 0 {
+		// Added in one call: a set would take the cookies of other plugins away, and the
+		// upstream's stay in any case.
+		if err := e.Tell("kong.response.add_header", keyList("Set-Cookie", d.Cookies)); err != nil {
+			return err
+		}
 	}
 	if d.Groups != nil {
 		if err := shareGroups(e, d.Groups); err != nil {
@@ -81,31 +99,83 @@ func (d *Decision) Apply(e *pluginserver.Event) error {
 	return nil
 }
 
-func setHeaders(e *pluginserver.Event, method string, headers []Header) error {
-	if len(headers) == 0 {
-		return nil
-	}
-	args, err := pluginserver.AppendHeaders(nil, headers)
-	if err != nil {
-		return fmt.Errorf("kong: %s: %w", method, err)
-	}
-	return e.Tell(method, args)
+// Prepared are header changes that were encoded once for many requests. A nil Prepared changes
+// nothing.
+type Prepared struct {
+	names []string
+	bytes []byte
 }
 
-// shareGroups puts the groups where acl looks: kong.ctx.shared.authenticated_groups,
-// a list.
+// Prepare encodes header changes. It is an error if one of them cannot be sent to Kong.
+func Prepare(headers []Header) (*Prepared, error) {
+	encoded, err := pluginserver.AppendHeaders(nil, headers)
+	if err != nil {
+		return nil, fmt.Errorf("kong: headers: %w", err)
+	}
+	p := &Prepared{bytes: encoded}
+	for _, h := range headers {
+		p.names = append(p.names, h.Name)
+	}
+	return p, nil
+}
+
+// Names reports whether p changes the header of this name, in whatever letter case.
+func (p *Prepared) Names(name string) bool {
+	return p != nil && slices.ContainsFunc(p.names, func(n string) bool { return strings.EqualFold(n, name) })
+}
+
+func (p *Prepared) encoded() []byte {
+	if p == nil {
+		return nil
+	}
+	return p.bytes
+}
+
+// RemoveHeader removes the request's header of this name, unless it is written or removed
+// already.
+func (d *Decision) RemoveHeader(name string) {
+	if d.Prepared.Names(name) || slices.ContainsFunc(d.Upstream, func(h Header) bool { return strings.EqualFold(h.Name, name) }) {
+		return
+	}
+	d.Upstream = append(d.Upstream, Header{Name: name})
+}
+
+// ValidValue reports whether Kong takes v as the value of a header: UTF-8 without controls.
+func ValidValue(v string) bool {
+	return utf8.ValidString(v) && !strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f })
+}
+
+// setHeaders queues one call with the headers that are encoded already and those that are not.
+func setHeaders(e *pluginserver.Event, method string, encoded []byte, headers []Header) error {
+	if len(encoded)+len(headers) == 0 {
+		return nil
+	}
+	if len(headers) > 0 {
+		var err error
+		if encoded, err = pluginserver.AppendHeaders(slices.Clip(encoded), headers); err != nil {
+			return fmt.Errorf("kong: %s: %w", method, err)
+		}
+	}
+	return e.Tell(method, encoded)
+}
+
+// shareGroups puts the groups where acl looks: kong.ctx.shared.authenticated_groups, a list.
 func shareGroups(e *pluginserver.Event, groups []string) error {
-	list := make([]any, len(groups))
-	for i, group := range groups {
-		list[i] = group
+	return e.Tell("kong.ctx.shared.set", keyList("authenticated_groups", groups))
+}
+
+// keyList encodes a KV whose value is a list of texts; what is not UTF-8 is left out, as Kong
+// takes nothing else.
+func keyList(key string, values []string) []byte {
+	list := &structpb.ListValue{}
+	for _, v := range values {
+		if utf8.ValidString(v) {
+			list.Values = append(list.Values, structpb.NewStringValue(v))
+		}
 	}
-	value, err := structpb.NewValue(list)
+	args, err := proto.Marshal(&kong_plugin_protocol.KV{K: key, V: structpb.NewListValue(list)})
 	if err != nil {
-		return fmt.Errorf("kong: groups: %w", err)
+		panic(err) // UTF-8 always encodes
 	}
-	args, err := proto.Marshal(&kong_plugin_protocol.KV{K: "authenticated_groups", V: value})
-	if err != nil {
-		return fmt.Errorf("kong: groups: %w", err)
-	}
-	return e.Tell("kong.ctx.shared.set", args)
+	return args
 }

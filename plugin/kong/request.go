@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 	"github.com/kong-openid-connect/openid-connect/pkg/strictjson"
 )
@@ -104,29 +107,28 @@ func (r *Request) Query() (*Params, error) {
 // or was not asked, or there is none.
 func (r *Request) BodySkipped() error { return r.bodySkipped }
 
-// searchable says whether Form may look into the body, by the headers alone: a form
-// or a JSON document of a known length of at most MaxBody. The error says why not,
-// where there is a body.
+// searchable says whether Form may look into the body, by the headers alone: a form or a JSON
+// document of at most MaxBody, or of a length that is not known (chunked, HTTP/2). The error says
+// why not, where there is a body.
 func (r *Request) searchable() (bool, error) {
 	length := r.Header("content-length")
-	if len(length) == 0 && r.Header("transfer-encoding") == nil {
-		return false, nil
-	}
 	n, err := strconv.ParseUint(strings.Join(length, ","), 10, 64)
+	known := len(length) > 0
+	fits := r.contentType() == formType || r.contentType() == jsonType
 	switch {
-	case err != nil:
-		return false, errors.New("kong: body not searched: its length is not known")
-	case n == 0:
+	case known && err != nil:
+		return false, errors.New("kong: body not searched: its length is no number")
+	case known && n == 0, !known && !fits && r.Header("transfer-encoding") == nil:
 		return false, nil
-	case n > MaxBody:
-		return false, errors.New("kong: body not searched: longer than 8 KiB")
+	case !fits:
+		return false, errors.New("kong: body not searched: neither a form nor JSON")
+	case known && n > MaxBody:
+		return false, errTooLong
 	}
-	switch r.contentType() {
-	case formType, jsonType:
-		return true, nil
-	}
-	return false, errors.New("kong: body not searched: neither a form nor JSON")
+	return true, nil
 }
+
+var errTooLong = errors.New("kong: body not searched: longer than 8 KiB")
 
 const (
 	formType = "application/x-www-form-urlencoded"
@@ -156,9 +158,14 @@ func (r *Request) Form() (*Params, error) {
 		if err != nil {
 			return nil, fmt.Errorf("kong: get_raw_body: %w", err)
 		}
-		body, err := pluginserver.DecodeString(reply) // "" of one that nginx spilled to a file after all
-		if err != nil {
+		var result kong_plugin_protocol.RawBodyResult
+		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(reply, &result); err != nil {
 			return nil, fmt.Errorf("kong: get_raw_body: %w", err)
+		}
+		body := string(result.GetContent())
+		if len(body) > MaxBody || result.GetBodyFilepath() != "" {
+			r.bodySkipped = errTooLong
+			return r.form, nil
 		}
 		if r.contentType() == jsonType {
 			r.form, r.formErr = ParseJSON(body)
