@@ -52,6 +52,7 @@ func testProxy(t *testing.T, names map[string]string, cert *tls.Certificate, ope
 		s.Start()
 	} else {
 		s.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}}
+		s.EnableHTTP2 = true // CONNECT is spoken in HTTP/1.1 all the same
 		s.StartTLS()
 	}
 	t.Cleanup(s.Close)
