@@ -52,6 +52,26 @@ func TestCheckURL(t *testing.T) {
 		{"http://[fe80::1%25eth0]/", nil, RefusedAddress},
 		{"http://[::ffff:169.254.169.254]/", nil, RefusedAddress},
 		{"http://0.0.0.0/", nil, RefusedAddress},
+		{"http://[64:ff9b::169.254.169.254]/", nil, RefusedAddress},
+		// Hosts that inet_aton takes for 169.254.169.254.
+		{"http://2852039166/", nil, RefusedAddress},
+		{"http://0xA9FEA9FE/", nil, RefusedAddress},
+		{"http://0Xa9fea9fe:80/", nil, RefusedAddress},
+		{"http://025177524776/", nil, RefusedAddress},
+		{"http://169.254.43518/", nil, RefusedAddress},
+		{"http://169.16689662/", nil, RefusedAddress},
+		{"http://0xa9.254.0251.0xfe/", nil, RefusedAddress},
+		{"http://0251.0376.0251.0376/", nil, RefusedAddress},
+		{"http://169.254.169.254./", nil, RefusedAddress},
+		{"http://0/", nil, RefusedAddress},
+		{"http://0x6464.100.200/", nil, ""}, // the first part is above a byte: a name
+		{"http://100.100.25800/", nil, RefusedAddress},
+		{"http://2130706433/", nil, ""}, // 127.0.0.1
+		{"http://0x7f.1/", nil, ""},
+		{"http://4294967296/", nil, ""}, // no address
+		{"http://1.2.3.4.5/", nil, ""},
+		{"http://169.254.169.idp.test/", nil, ""},
+		{"http://a9fea9fe.test/", nil, ""},
 	}
 	for _, tt := range tests {
 		err := CheckURL(tt.raw, tt.base)
@@ -72,12 +92,50 @@ func TestRefusedAddresses(t *testing.T) {
 		"127.0.0.1": false, "::1": false, "10.1.2.3": false, "192.168.0.1": false, "fd00::1": false, "1.1.1.1": false, "100.64.0.1": false,
 		"169.254.169.254": true, "169.254.0.1": true, "fe80::1": true, "fd00:ec2::254": true, "fd20:ce::254": true, "100.100.100.200": true,
 		"0.0.0.0": true, "::": true, "224.0.0.1": true, "ff02::1": true, "255.255.255.255": true, "::ffff:169.254.169.254": true,
-		"64:ff9b::a9fe:a9fe": true, "64:ff9b::101:101": false, "fe80::1%lo": true,
+		"fe80::1%lo": true,
+		// All of AWS's network, and its neighbours.
+		"fd00:ec2::23": true, "fd00:ec2:ffff::1": true, "fd00:ec1::254": false, "fd00:ec3::254": false,
+		// IPv4 inside IPv6: the metadata service, another cloud's, multicast, and addresses that are fine.
+		"::ffff:100.100.100.200": true, "::ffff:10.0.0.1": false, "::ffff:0.0.0.0": true,
+		"::169.254.169.254": true, "::10.0.0.1": false,
+		"::ffff:0:169.254.169.254": true, "::ffff:0:10.0.0.1": false,
+		"2002:a9fe:a9fe::1": true, "2002:6464:64c8:1::1": true, "2002:a00:1::a9fe:a9fe": false, "2002::1": true,
+		"64:ff9b::a9fe:a9fe": true, "64:ff9b::e000:1": true, "64:ff9b::101:101": false, "64:ff9b::": true,
+		"64:ff9b:1::a9fe:a9fe": true, "64:ff9b:1:6464:64:c800::": true, "64:ff9b:1:64:64:64c8::": true,
+		"64:ff9b:1:0:64:6464:c800:0": true, "64:ff9b:1::a00:1": false, "64:ff9b:1:a00:0:100::": false,
+		"64:ff9b:2::a9fe:a9fe":     false,
+		"2001:db8::5efe:a9fe:a9fe": true, "2001:db8::200:5efe:a9fe:a9fe": true, "2001:db8::5efe:a00:1": false,
+		"2001:db8::5eff:a9fe:a9fe":    false,
+		"2001:0:a9fe:a9fe::f5ff:fffe": true, "2001:0:a00:1::5601:5601": true, "2001:0:a00:1::f5ff:fffe": false,
 	} {
 		if got := refused(netip.MustParseAddr(addr)) != ""; got != want {
 			t.Errorf("%s refused: %t, want %t", addr, got, want)
 		}
 	}
+}
+
+// FuzzCheckURL: however a host is written, what is let through is not the metadata service.
+func FuzzCheckURL(f *testing.F) {
+	for _, host := range []string{"169.254.169.254", "[::ffff:a9fe:a9fe]", "0xa9.0376.43518", "2852039166.", "0x", "08", "1..2", "idp.test:8443"} {
+		f.Add(host, uint32(0xa9fea9fe))
+	}
+	f.Fuzz(func(t *testing.T, host string, v4 uint32) {
+		if numericAddr(host); CheckURL("http://"+host+"/", nil) != nil {
+			return
+		}
+		if ip, err := netip.ParseAddr(strings.Trim(host, "[].")); err == nil && refused(ip) != "" {
+			t.Fatalf("%q is let through", host)
+		}
+		want := netip.AddrFrom4([4]byte{byte(v4 >> 24), byte(v4 >> 16), byte(v4 >> 8), byte(v4)})
+		for _, form := range []string{"%d", "%#x", "%#o", "%d."} {
+			if form == "%#o" && v4 == 0 {
+				continue
+			}
+			if got, ok := numericAddr(fmt.Sprintf(form, v4)); !ok || got != want {
+				t.Fatalf("%s of %v is %v", form, want, got)
+			}
+		}
+	})
 }
 
 // The dialled address is what is checked: a name or a resolve entry that leads to a refused

@@ -35,37 +35,49 @@ func lookupSystem(ctx context.Context, host string) ([]netip.Addr, error) {
 // dial is for http targets: http.Transport has chosen the proxy, if any, as addr.
 func (d *dialer) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	return d.within(ctx, addr, func(ctx context.Context) (net.Conn, error) {
-		conn, err := d.race(ctx, addr, d.dialOne)
-		if err != nil && d.proxies.isProxy(strings.ToLower(addr)) {
-			return nil, proxyUnreachable(addr, err)
+		if proxy := d.proxies.plainAt("http", addr); proxy != nil {
+			return d.dialProxy(ctx, proxy)
 		}
-		return conn, err
+		return d.race(ctx, addr, d.dialOne)
 	})
 }
 
-// dialTLS is for https targets, through their proxy if they have one.
+// dialTLS is for https targets, through their proxy if they have one, and for an https
+// proxy of http targets.
 func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) {
 	return d.within(ctx, addr, func(ctx context.Context) (net.Conn, error) {
+		if proxy := d.proxies.plainAt("https", addr); proxy != nil {
+			return d.dialProxy(ctx, proxy)
+		}
 		proxy, auth := d.proxies.of(&url.URL{Scheme: "https", Host: addr})
 		if proxy == nil {
-			return d.race(ctx, addr, func(ctx context.Context, a attempt) (net.Conn, error) {
-				conn, err := d.dialOne(ctx, a)
-				if err != nil {
-					return nil, err
-				}
-				return d.secure(ctx, conn, addr)
-			})
+			return d.race(ctx, addr, d.inTLS(d.tls))
 		}
-		conn, err := d.race(ctx, proxy.Host, d.dialOne)
+		conn, err := d.dialProxy(ctx, proxy)
 		if err != nil {
-			return nil, proxyUnreachable(proxy.Host, err)
+			return nil, err
 		}
 		if err := tunnel(ctx, conn, addr, auth); err != nil {
 			_ = conn.Close()
 			return nil, err
 		}
-		return d.secure(ctx, conn, addr)
+		return secure(ctx, conn, addr, d.tls)
 	})
+}
+
+// dialProxy connects to a proxy, in TLS if that is how it is addressed.
+func (d *dialer) dialProxy(ctx context.Context, proxy *url.URL) (net.Conn, error) {
+	connect := d.dialOne
+	if proxy.Scheme == "https" {
+		cfg := d.tls.Clone()
+		cfg.NextProtos = []string{"http/1.1"} // whatever is spoken with the target
+		connect = d.inTLS(cfg)
+	}
+	conn, err := d.race(ctx, proxy.Host, connect)
+	if err != nil {
+		return nil, proxyUnreachable(proxy.Host, err)
+	}
+	return conn, nil
 }
 
 // within runs connect as one of the Pool's dials. http.Transport has detached ctx from the
@@ -164,9 +176,20 @@ func (d *dialer) dialOne(ctx context.Context, a attempt) (net.Conn, error) {
 	return conn, nil
 }
 
+// inTLS returns what opens one TLS connection.
+func (d *dialer) inTLS(cfg *tls.Config) func(context.Context, attempt) (net.Conn, error) {
+	return func(ctx context.Context, a attempt) (net.Conn, error) {
+		conn, err := d.dialOne(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		return secure(ctx, conn, a.host, cfg)
+	}
+}
+
 // secure makes a TLS client's connection of conn, which it closes on failure.
-func (d *dialer) secure(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
-	cfg := d.tls.Clone()
+func secure(ctx context.Context, conn net.Conn, host string, cfg *tls.Config) (net.Conn, error) {
+	cfg = cfg.Clone()
 	cfg.ServerName, _, _ = net.SplitHostPort(host)
 	tc := tls.Client(conn, cfg)
 	if err := tc.HandshakeContext(ctx); err != nil {
@@ -238,11 +261,12 @@ func takeTurns(ips []netip.Addr) []netip.Addr {
 }
 
 func proxyUnreachable(proxy string, err error) error {
-	reason := "the proxy cannot be reached"
-	if errors.Is(err, RefusedAddress) {
-		reason = "the proxy's address is refused"
+	e := &Error{Kind: Proxy, Host: proxy, reason: "the proxy cannot be reached", cause: err}
+	var why *Error
+	if errors.As(err, &why) {
+		e.reason += ": " + why.reason
 	}
-	return &Error{Kind: Proxy, Host: proxy, reason: reason, cause: err}
+	return e
 }
 
 // refuseWeakKeys refuses RSA keys that crypto/x509 still takes.

@@ -48,8 +48,9 @@ type Settings struct {
 	HTTPVersion string // HTTP10, HTTP11, HTTP2; "" is HTTP11
 	Keepalive   bool   // false: a new connection for each exchange
 
-	// HTTPProxy and HTTPSProxy are http:// URLs of the proxies for http and https targets; "" is
-	// none, whatever the environment says. The authorizations are whole values of the
+	// HTTPProxy and HTTPSProxy are http:// or https:// URLs of the proxies for http and https
+	// targets; "" is none, whatever the environment says. TLS with a proxy is verified as with
+	// a provider. The authorizations are whole values of the
 	// Proxy-Authorization header; without one, a user in the URL is sent as Basic.
 	HTTPProxy, HTTPProxyAuthorization   string
 	HTTPSProxy, HTTPSProxyAuthorization string

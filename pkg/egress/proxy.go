@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
@@ -49,15 +52,15 @@ func parseProxy(raw, auth string) (*url.URL, string, *Error) {
 		return nil, "", nil
 	}
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		// err would repeat the URL, which may hold a password.
-		return nil, "", &Error{Kind: Proxy, reason: "the proxy is not an http:// URL"}
+		return nil, "", &Error{Kind: Proxy, reason: "the proxy is no http:// or https:// URL"}
 	}
 	if u.User != nil && auth == "" {
 		password, _ := u.User.Password()
 		auth = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
 	}
-	return &url.URL{Scheme: "http", Host: hostPort(u)}, auth, nil
+	return &url.URL{Scheme: u.Scheme, Host: hostPort(u)}, auth, nil
 }
 
 // of returns the proxy of a target and its authorization; nil if it is reached directly.
@@ -82,9 +85,12 @@ func (p *proxies) ofPlain(r *http.Request) (*url.URL, error) {
 	return proxy, nil
 }
 
-// isProxy reports whether addr is a proxy's own address.
-func (p *proxies) isProxy(addr string) bool {
-	return (p.plain != nil && p.plain.Host == addr) || (p.secure != nil && p.secure.Host == addr)
+// plainAt returns the proxy for http targets if it is what http.Transport dials.
+func (p *proxies) plainAt(scheme, addr string) *url.URL {
+	if p.plain == nil || p.plain.Scheme != scheme || p.plain.Host != strings.ToLower(addr) {
+		return nil
+	}
+	return p.plain
 }
 
 // tunnel asks the proxy at conn for a connection to target (RFC 9110 §9.3.6).
@@ -102,16 +108,35 @@ func tunnel(ctx context.Context, conn net.Conn, target, auth string) error {
 		return fail("the proxy did not take the request", err)
 	}
 	br := bufio.NewReader(io.LimitReader(conn, maxHeader))
-	resp, err := http.ReadResponse(br, req)
+	status, err := readStatus(textproto.NewReader(br))
 	if err != nil {
 		return fail("the proxy gave no answer", err)
 	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fail("the proxy answered "+strconv.Itoa(resp.StatusCode), nil)
+	if status < 200 || status > 299 {
+		return fail("the proxy answered "+strconv.Itoa(status), nil)
 	}
 	if br.Buffered() > 0 {
 		return fail("the proxy sent bytes ahead of the tunnel", nil)
 	}
 	return nil
+}
+
+// readStatus reads the header of an answer to CONNECT. http.ReadResponse would make of its
+// Content-Length and Transfer-Encoding a body, which there is not.
+func readStatus(r *textproto.Reader) (status int, err error) {
+	for status < 200 {
+		line, err := r.ReadLine()
+		if err != nil {
+			return 0, err
+		}
+		version, rest, _ := strings.Cut(line, " ")
+		code, _, _ := strings.Cut(rest, " ")
+		if status, err = strconv.Atoi(code); err != nil || status < 100 || status > 999 || !strings.HasPrefix(version, "HTTP/1.") {
+			return 0, errors.New("no HTTP")
+		}
+		if _, err := r.ReadMIMEHeader(); err != nil {
+			return 0, err
+		}
+	}
+	return status, nil
 }

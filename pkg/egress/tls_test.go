@@ -17,7 +17,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +29,7 @@ func TestHangingHandshakeLeavesTimeForTheNext(t *testing.T) {
 	s := tlsServer(t, ca.issue(t, certSpec{}), nil)
 	hang := raw(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	p := newPool(t, Options{RootCAs: ca.pool})
-	d := &dialer{pool: p, proxies: &proxies{choose: func(*url.URL) (*url.URL, error) { return nil, nil }}, tls: tlsConfig(p, plainSettings)}
+	d := &dialer{pool: p, tls: tlsConfig(p, plainSettings)}
 	first := true
 	var mu sync.Mutex
 	p.lookup = func(context.Context, string) ([]netip.Addr, error) {
@@ -44,11 +43,7 @@ func TestHangingHandshakeLeavesTimeForTheNext(t *testing.T) {
 		}
 		mu.Unlock()
 		a.addr = netip.MustParseAddrPort(to)
-		c, err := d.dialOne(ctx, a)
-		if err != nil {
-			return nil, err
-		}
-		return d.secure(ctx, c, "idp.test:443")
+		return d.inTLS(d.tls)(ctx, a)
 	})
 	if err != nil {
 		t.Fatal(err)
