@@ -71,14 +71,9 @@ func compileHeaders(cfg *config.Config) *headerPlan {
 	for _, rule := range append(plan.upstream[:len(plan.upstream):len(plan.upstream)], plan.downstream...) {
 		plan.managed[config.FoldHeader(rule.name)] = true
 	}
-	// Headers of what is not built yet are written by nobody, the client included.
-	for _, name := range []string{
-		cfg.UpstreamUserInfoHeader, cfg.UpstreamUserInfoJWTHeader, cfg.UpstreamIntrospectionHeader,
-		cfg.UpstreamIntrospectionJWTHeader, cfg.UpstreamSessionIDHeader,
-	} {
-		if name != "" {
-			plan.managed[config.FoldHeader(name)] = true
-		}
+	// Also headers of what is not built yet: nobody writes them, the client included.
+	for _, name := range cfg.WrittenHeaders() {
+		plan.managed[name] = true
 	}
 	for name := range plan.managed {
 		plan.initials[name[0]|0x20] = true

@@ -27,6 +27,7 @@ type Field struct {
 	Default     any    `json:"default,omitempty"` // in the form of encoding/json: float64, []any …
 	Examples    []any  `json:"examples,omitempty"`
 	Reference   string `json:"reference,omitempty"` // of a foreign field: the entity
+	Remark      string `json:"-"`                   // one more note for Markdown
 
 	Eq         Literal     `json:"eq,omitzero"`
 	Ne         Literal     `json:"ne,omitzero"`
@@ -66,17 +67,21 @@ type Field struct {
 
 // source ties a Field to its Go declaration.
 type source struct {
-	owner reflect.Type // the struct that declares the field
-	name  string       // the Go name of the field
-	index []int        // path to the Go field from the record's struct
-	since string       // version of Kong that added the field
-	none  bool         // null is a value of its own: no default replaces it
+	owner reflect.Type      // the struct that declares the field
+	name  string            // the Go name of the field
+	tag   reflect.StructTag // all of it
+	index []int             // path to the Go field from the record's struct
+	since string            // version of Kong that added the field
+	none  bool              // null is a value of its own: no default replaces it
 
 	unsaid bool // a schema that was read says nothing of required
 }
 
 // Since is the version of Kong that added the field, or "" when it was there from the start.
 func (f *Field) Since() string { return f.since }
+
+// Tag is what another tag than `kong` says of the field's Go declaration, or "".
+func (f *Field) Tag(key string) string { return f.tag.Get(key) }
 
 // KeepsNull reports whether a field left without a value on purpose stays so: lists, and texts marked `none`. Any
 // other field with a default gets it back.

@@ -125,6 +125,7 @@ func (f *Field) notes() string {
 	add(f.since != "", "since "+f.since)
 	add(f.Deprecation != nil, "deprecated")
 	add(f.Eq.Set && f.Eq.Value == nil, "refused: "+f.Err)
+	add(f.Remark != "", f.Remark)
 	return strings.Join(notes, ", ")
 }
 

@@ -77,7 +77,7 @@ func (b *builder) collect(t reflect.Type, index []int, into *Fields) {
 		name, options, _ := strings.Cut(tag, ",")
 		f := b.value(sf.Type)
 		f.Name = name
-		f.source = source{owner: t, name: sf.Name, index: at}
+		f.source = source{owner: t, name: sf.Name, tag: sf.Tag, index: at}
 		for option := range strings.SplitSeq(options, ",") {
 			if option != "" {
 				b.option(f, option)

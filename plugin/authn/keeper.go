@@ -194,6 +194,8 @@ func (k *Keeper[V]) refused(key cache.Key, t *terms, r *Refusal) error {
 	return r
 }
 
+var errResting = errors.New("authn: a renewal has just failed")
+
 // renewed serves e while it is renewed. Where e is so near its end that it might end on its way
 // to the upstream, it waits for the renewal; e serves to its end where that brings nothing.
 func (k *Keeper[V]) renewed(ctx context.Context, key cache.Key, t *terms, q question[V], e *kept[V]) (V, error) {
@@ -248,15 +250,21 @@ func (k *Keeper[V]) renew(ctx context.Context, key cache.Key, t *terms, q questi
 			err = k.notRenewed(key, t, &Refusal{Status: Unexpected, Reason: "panic", Cause: panicked}, "stack", string(panicked.Stack))
 		}
 	}()
-	if e, ok := k.values.Get(key, k.now()); ok && e != old {
-		return e.value, nil // a renewal has just ended
+	// A renewal may just have ended.
+	now := k.now()
+	switch e, refusal := k.known(key, t, now); {
+	case refusal != nil:
+		return v, refusal
+	case e != nil && e != old:
+		return e.value, nil
+	case !old.renewalDue(now):
+		return v, errResting
 	}
 	v, life, err := q.obtain(ctx)
 	if err != nil {
 		return v, k.notRenewed(key, t, AsRefusal(err))
 	}
-	now := k.now()
-	if !now.Before(life.Ends) {
+	if now = k.now(); !now.Before(life.Ends) {
 		return v, k.notRenewed(key, t, &Refusal{Status: Unavailable, Reason: "not_to_be_kept", Cause: errors.New("the new value is not to be kept")})
 	}
 	k.values.Set(key, &kept[V]{value: v, life: life}, now, life.Ends)

@@ -1,14 +1,11 @@
 package authn
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 )
@@ -50,36 +47,12 @@ func tokenPolicy(cfg *config.Config, method config.AuthMethod) oidc.Policy {
 	return policy
 }
 
-// tokenDigest condenses the settings that a token request and the verification of
-// its answer depend on, and no others: a PATCH of what only shapes the answer to
-// the client keeps the cache.
+// tokenDigest condenses what a token request and the verification of its answer depend on beside
+// the credential, and nothing else: a PATCH of what only shapes the answer to the client keeps the
+// cache.
 func tokenDigest(cfg *config.Config, of grantOf) string {
-	var secrets [][]string
-	for _, list := range [][]oauth2.Secret{
-		cfg.ClientSecret, {cfg.HTTPProxyAuthorization, cfg.HTTPSProxyAuthorization}, cfg.DiscoveryHeadersValues, cfg.TokenHeadersValues,
-	} {
-		revealed := make([]string, len(list)) // a Secret encodes as [redacted]
-		for i, secret := range list {
-			revealed[i] = string(secret)
-		}
-		secrets = append(secrets, revealed)
-	}
-	// Field by field, so that a reader sees what counts.
-	settings := []any{
-		cfg.Issuer, cfg.UsingPseudoIssuer, cfg.DiscoveryHeadersNames, cfg.JWKSEndpoint, cfg.ExtraJWKSURIs,
-		cfg.TokenEndpoint, of.auth, tokenArgs(cfg, of.grant), keepsResponse(cfg, of.method),
-		cfg.TokenHeadersNames, cfg.TokenHeadersReplay, cfg.TokenHeadersPrefix, cfg.TokenHeadersGrants,
-		cfg.Leeway, cfg.VerifyClaims, cfg.VerifySignature, slices.Contains(cfg.IgnoreSignature, config.UnsignedSource(of.method)), cfg.IssuersAllowed, cfg.EnableHSSignatures,
-		cfg.CacheTTL, cfg.CacheTTLMin, cfg.CacheTTLMax, cfg.CacheTTLNeg,
-		cfg.SSLVerify, cfg.HTTPVersion, cfg.HTTPProxy, cfg.HTTPSProxy, cfg.NoProxy, secrets,
-	}
-	encoded, err := json.Marshal(settings)
-	if err != nil {
-		// Strings, numbers and lists of them always encode.
-		panic(err)
-	}
-	sum := sha256.Sum256(encoded)
-	return hex.EncodeToString(sum[:])
+	return config.Digest(cfg, config.ForToken,
+		string(of.method), string(of.grant), of.auth, strconv.FormatBool(keepsResponse(cfg, of.method)))
 }
 
 // keepsResponse says whether the token endpoint's whole answer is handed to the client.

@@ -89,6 +89,7 @@ func decode(object map[string]any) (*Config, []Problem, error) {
 			return nil, nil, invalid(errs)
 		}
 	}
+	warnings = append(warnings, dropNil(object)...)
 	c := new(Config)
 	err = f.Assign(object, c)
 	var at kongschema.FieldError
@@ -97,7 +98,7 @@ func decode(object map[string]any) (*Config, []Problem, error) {
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("config: %w", err)
 	}
-	return c, append(warnings, c.dropNil()...), nil
+	return c, warnings, nil
 }
 
 func invalid(errs kongschema.Errors) error {

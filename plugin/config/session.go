@@ -8,106 +8,106 @@ import (
 // Login: what follows a login.
 type Login struct {
 	// Methods whose success is a login, so that `login_action` follows.
-	LoginMethods []AuthMethod `kong:"login_methods,default=authorization_code"`
+	LoginMethods []AuthMethod `kong:"login_methods,default=authorization_code" oidc:"shapes=none"`
 	// What follows a login: go on to the upstream, answer the client, or redirect it.
-	LoginAction LoginAction `kong:"login_action,default=upstream"`
+	LoginAction LoginAction `kong:"login_action,default=upstream" oidc:"shapes=none"`
 	// What a login hands to the client when `login_action` is `response` or `redirect`.
-	LoginTokens []LoginToken `kong:"login_tokens,default=id_token"`
+	LoginTokens []LoginToken `kong:"login_tokens,default=id_token" oidc:"shapes=none"`
 	// Whether tokens travel in the query or in the fragment of the redirect after a login.
-	LoginRedirectMode LoginRedirectMode `kong:"login_redirect_mode,default=fragment"`
+	LoginRedirectMode LoginRedirectMode `kong:"login_redirect_mode,default=fragment" oidc:"shapes=none,unbuilt=authorization_code"`
 }
 
 // Logout: what ends a session.
 type Logout struct {
 	// Query argument whose presence is a logout.
-	LogoutQueryArg string `kong:"logout_query_arg"`
+	LogoutQueryArg string `kong:"logout_query_arg" oidc:"shapes=none,unbuilt=warn"`
 	// Form argument whose presence is a logout.
-	LogoutPostArg string `kong:"logout_post_arg"`
+	LogoutPostArg string `kong:"logout_post_arg" oidc:"shapes=none,unbuilt=warn"`
 	// End of the path that is a logout.
-	LogoutURISuffix string `kong:"logout_uri_suffix"`
+	LogoutURISuffix string `kong:"logout_uri_suffix" oidc:"shapes=none,unbuilt=warn"`
 	// HTTP methods with which a request may log out.
-	LogoutMethods []LogoutMethod `kong:"logout_methods,default=POST|DELETE"`
+	LogoutMethods []LogoutMethod `kong:"logout_methods,default=POST|DELETE" oidc:"shapes=none,unbuilt=session"`
 	// Whether a logout revokes tokens at the provider.
-	LogoutRevoke bool `kong:"logout_revoke,default=false"`
+	LogoutRevoke bool `kong:"logout_revoke,default=false" oidc:"shapes=none,unbuilt=warn"`
 	// Whether the access token is revoked; needs `logout_revoke`.
-	LogoutRevokeAccessToken bool `kong:"logout_revoke_access_token,default=true"`
+	LogoutRevokeAccessToken bool `kong:"logout_revoke_access_token,default=true" oidc:"shapes=none,unbuilt=logout_revoke"`
 	// Whether the refresh token is revoked; needs `logout_revoke`.
-	LogoutRevokeRefreshToken bool `kong:"logout_revoke_refresh_token,default=true"`
+	LogoutRevokeRefreshToken bool `kong:"logout_revoke_refresh_token,default=true" oidc:"shapes=none,unbuilt=logout_revoke"`
 }
 
 // Sessions: logins that are remembered.
 type Sessions struct {
 	// Secret from which the keys of sessions are derived, at least 32 bytes. Without it each process makes its own, so
 	// that sessions end with it and are not shared.
-	SessionSecret oauth2.Secret `kong:"session_secret,encrypted,referenceable"`
+	SessionSecret oauth2.Secret `kong:"session_secret,encrypted,referenceable" oidc:"shapes=none,unbuilt=session"`
 	// Audience of sessions: a session of one audience is not valid for another.
-	SessionAudience string `kong:"session_audience,default=default"`
+	SessionAudience string `kong:"session_audience,default=default" oidc:"shapes=none,unbuilt=session"`
 	// Name of the session cookie.
-	SessionCookieName string `kong:"session_cookie_name,default=session"`
+	SessionCookieName string `kong:"session_cookie_name,default=session" oidc:"shapes=none,header=read,unbuilt=session"`
 	// Whether sessions outlive the browser.
-	SessionRemember bool `kong:"session_remember,default=false"`
+	SessionRemember bool `kong:"session_remember,default=false" oidc:"shapes=none,unbuilt=session"`
 	// Name of the cookie of remembered sessions.
-	SessionRememberCookieName string `kong:"session_remember_cookie_name,default=remember"`
+	SessionRememberCookieName string `kong:"session_remember_cookie_name,default=remember" oidc:"shapes=none,header=read,unbuilt=session"`
 	// Time in seconds until a remembered session must be renewed.
-	SessionRememberRollingTimeout Seconds `kong:"session_remember_rolling_timeout,default=604800"`
+	SessionRememberRollingTimeout Seconds `kong:"session_remember_rolling_timeout,default=604800" oidc:"shapes=none,unbuilt=session"`
 	// Time in seconds after which a remembered session ends, renewed or not.
-	SessionRememberAbsoluteTimeout Seconds `kong:"session_remember_absolute_timeout,default=2592000"`
+	SessionRememberAbsoluteTimeout Seconds `kong:"session_remember_absolute_timeout,default=2592000" oidc:"shapes=none,unbuilt=session"`
 	// Time in seconds without a request after which a session ends.
-	SessionIdlingTimeout Seconds `kong:"session_idling_timeout,default=900"`
+	SessionIdlingTimeout Seconds `kong:"session_idling_timeout,default=900" oidc:"shapes=none,unbuilt=session"`
 	// Time in seconds until a session must be renewed.
-	SessionRollingTimeout Seconds `kong:"session_rolling_timeout,default=3600"`
+	SessionRollingTimeout Seconds `kong:"session_rolling_timeout,default=3600" oidc:"shapes=none,unbuilt=session"`
 	// Time in seconds after which a session ends, renewed or not.
-	SessionAbsoluteTimeout Seconds `kong:"session_absolute_timeout,default=86400"`
+	SessionAbsoluteTimeout Seconds `kong:"session_absolute_timeout,default=86400" oidc:"shapes=none,unbuilt=session"`
 	// Path of the session cookie.
-	SessionCookiePath string `kong:"session_cookie_path,default=/,starts_with=/,match_none=//"`
+	SessionCookiePath string `kong:"session_cookie_path,default=/,starts_with=/,match_none=//" oidc:"shapes=none,unbuilt=session"`
 	// Domain of the session cookie; without it, the host of the request.
-	SessionCookieDomain string `kong:"session_cookie_domain"`
+	SessionCookieDomain string `kong:"session_cookie_domain" oidc:"shapes=none,unbuilt=session"`
 	// SameSite attribute of the session cookie; `Default` leaves it out.
-	SessionCookieSameSite SameSite `kong:"session_cookie_same_site,default=Lax"`
+	SessionCookieSameSite SameSite `kong:"session_cookie_same_site,default=Lax" oidc:"shapes=none,unbuilt=session"`
 	// Whether the session cookie is hidden from scripts (HttpOnly).
-	SessionCookieHTTPOnly bool `kong:"session_cookie_http_only,default=true"`
+	SessionCookieHTTPOnly bool `kong:"session_cookie_http_only,default=true" oidc:"shapes=none,unbuilt=session"`
 	// Whether the session cookie travels over HTTPS only (Secure). Without a value, the scheme of the request decides.
-	SessionCookieSecure *bool `kong:"session_cookie_secure"`
+	SessionCookieSecure *bool `kong:"session_cookie_secure" oidc:"shapes=none,unbuilt=session"`
 	// Properties of the session that are sent to the upstream in headers such as `Session-Id`.
-	SessionRequestHeaders []SessionHeader `kong:"session_request_headers,set"`
+	SessionRequestHeaders []SessionHeader `kong:"session_request_headers,set" oidc:"shapes=none,header=upstream,prefix=Session-,unbuilt=warn"`
 	// Properties of the session that are sent to the client in headers such as `Session-Id`.
-	SessionResponseHeaders []SessionHeader `kong:"session_response_headers,set"`
+	SessionResponseHeaders []SessionHeader `kong:"session_response_headers,set" oidc:"shapes=none,header=downstream,prefix=Session-,unbuilt=warn"`
 	// Properties of the client to which a session is bound.
-	SessionBind []SessionBinding `kong:"session_bind,since=3.12"`
+	SessionBind []SessionBinding `kong:"session_bind,since=3.12" oidc:"shapes=none,unbuilt=session"`
 	// Whether data about sessions is kept beside them, so that those of one subject can be found.
-	SessionStoreMetadata bool `kong:"session_store_metadata,default=false"`
+	SessionStoreMetadata bool `kong:"session_store_metadata,default=false" oidc:"shapes=none,unbuilt=session"`
 	// Whether an audience may only hold sessions of one subject.
-	SessionEnforceSameSubject bool `kong:"session_enforce_same_subject,default=false"`
+	SessionEnforceSameSubject bool `kong:"session_enforce_same_subject,default=false" oidc:"shapes=none,unbuilt=session"`
 	// Whether subjects are hashed before they are stored.
-	SessionHashSubject bool `kong:"session_hash_subject,default=false"`
+	SessionHashSubject bool `kong:"session_hash_subject,default=false" oidc:"shapes=none,unbuilt=session"`
 	// Whether the keys of stored sessions are hashed.
-	SessionHashStorageKey bool `kong:"session_hash_storage_key,default=false"`
+	SessionHashStorageKey bool `kong:"session_hash_storage_key,default=false" oidc:"shapes=none,unbuilt=session"`
 	// Whether the tokens of a session are verified again on each request.
-	Reverify bool `kong:"reverify,default=false"`
+	Reverify bool `kong:"reverify,default=false" oidc:"shapes=none,unbuilt=session"`
 	// Whether tokens of a session that are about to end are renewed with its refresh token.
-	RefreshTokens bool `kong:"refresh_tokens,default=true"`
+	RefreshTokens bool `kong:"refresh_tokens,default=true" oidc:"shapes=none,unbuilt=session"`
 	// Methods that do not start a session; `session` stops renewing them.
-	DisableSession []AuthMethod `kong:"disable_session"`
+	DisableSession []AuthMethod `kong:"disable_session" oidc:"shapes=none,unbuilt=session"`
 }
 
 // SessionStores: where sessions are kept.
 type SessionStores struct {
 	// Where sessions are kept: in the cookie itself, in Memcached or in Redis. `memcache` is the same as `memcached`.
-	SessionStorage SessionStorage `kong:"session_storage,default=cookie"`
+	SessionStorage SessionStorage `kong:"session_storage,default=cookie" oidc:"shapes=none,unbuilt=session"`
 	// Put before the keys of sessions in Memcached.
-	SessionMemcachedPrefix string `kong:"session_memcached_prefix"`
+	SessionMemcachedPrefix string `kong:"session_memcached_prefix" oidc:"shapes=none,unbuilt=session"`
 	// Path of the Unix socket of Memcached.
-	SessionMemcachedSocket string `kong:"session_memcached_socket"`
+	SessionMemcachedSocket string `kong:"session_memcached_socket" oidc:"shapes=none,unbuilt=session"`
 	// Host of Memcached.
-	SessionMemcachedHost string `kong:"session_memcached_host,default=127.0.0.1"`
+	SessionMemcachedHost string `kong:"session_memcached_host,default=127.0.0.1" oidc:"shapes=none,unbuilt=session"`
 	// Port of Memcached.
-	SessionMemcachedPort int `kong:"session_memcached_port,between=0|65535,default=11211"`
+	SessionMemcachedPort int `kong:"session_memcached_port,between=0|65535,default=11211" oidc:"shapes=none,unbuilt=session"`
 	// Whether Memcached is spoken to over TLS.
-	SessionMemcachedSSL bool `kong:"session_memcached_ssl,default=false,since=3.13"`
+	SessionMemcachedSSL bool `kong:"session_memcached_ssl,default=false,since=3.13" oidc:"shapes=none,unbuilt=session"`
 	// Whether the certificate of Memcached is verified.
-	SessionMemcachedSSLVerify bool `kong:"session_memcached_ssl_verify,default=false,since=3.13"`
+	SessionMemcachedSSLVerify bool `kong:"session_memcached_ssl_verify,default=false,since=3.13" oidc:"shapes=none,unbuilt=session"`
 	// Redis for sessions, when `session_storage` is `redis`.
-	Redis SessionRedis `kong:"redis,required"`
+	Redis SessionRedis `kong:"redis,required" oidc:"shapes=none,unbuilt=session"`
 }
 
 // SessionRedis is a Redis that keeps sessions.
