@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
+	"github.com/kong-openid-connect/openid-connect/plugin/kong"
 )
 
 // newTestGrants is the grants of a configuration whose token endpoint is answer.
@@ -198,5 +200,15 @@ func TestRenewalsAreBounded(t *testing.T) {
 	k.Close()
 	if n := g.provider.Load.renewals.Load(); n != 0 {
 		t.Errorf("%d renewals after the end", n)
+	}
+}
+
+// TestReplayed: a header of the token endpoint that Kong would not take is left out, and does not
+// make every hit a 500.
+func TestReplayed(t *testing.T) {
+	g := newTestGrants(t, http.NotFound, `,"token_headers_replay":["X-Note","X-Quota"],"token_headers_prefix":"P-"`)
+	got := g.replayed(http.Header{"X-Note": {"caf\xe9", "tab\there", "fine"}, "X-Quota": {"\xff"}, "X-Other": {"1"}})
+	if want := []kong.Header{{Name: "P-X-Note", Values: []string{"fine"}}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
