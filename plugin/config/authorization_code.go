@@ -6,7 +6,7 @@ import "github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 type AuthorizationRequest struct {
 	// How the provider returns the answer to an authorization request.
 	ResponseMode ResponseMode `kong:"response_mode,default=query" oidc:"shapes=none,unbuilt=authorization_code"`
-	// Response types that are asked for, one for each client.
+	// Response types that are asked for together: joined by spaces, for every client.
 	ResponseType []string `kong:"response_type,default=code" oidc:"shapes=none,unbuilt=authorization_code"`
 	// Scopes asked for at the authorization and the token endpoint. An empty list sends no `scope` at all; many
 	// providers refuse `openid` for the client credentials grant.
@@ -52,6 +52,6 @@ type AuthorizationCookie struct {
 	// Whether the authorization cookie travels over HTTPS only (Secure). Without a value, the scheme of the request
 	// decides.
 	AuthorizationCookieSecure *bool `kong:"authorization_cookie_secure" oidc:"shapes=none,unbuilt=authorization_code"`
-	// Time in seconds within which a login must be finished.
+	// Time in seconds within which a login must be finished. 0 is 24 hours.
 	AuthorizationRollingTimeout Seconds `kong:"authorization_rolling_timeout,default=600" oidc:"shapes=none,unbuilt=authorization_code"`
 }

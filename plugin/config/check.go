@@ -125,7 +125,7 @@ func checkTimes(c *Config, r *report) {
 		positive bool
 	}{
 		{"timeout", float64(c.Timeout), true},
-		{"authorization_rolling_timeout", float64(c.AuthorizationRollingTimeout), true},
+		{"authorization_rolling_timeout", float64(c.AuthorizationRollingTimeout), false},
 		{"dpop_proof_lifetime", float64(c.DPoPProofLifetime), true},
 		{"rediscovery_lifetime", float64(c.RediscoveryLifetime), false},
 		{"leeway", float64(c.Leeway), false},
@@ -246,7 +246,8 @@ func checkTrust(c *Config, r *report) {
 	if !c.VerifyClaims {
 		r.warn("verify_claims", "issuer and times of tokens are not checked: expired tokens pass")
 	}
-	if len(c.SessionSecret) > 0 && len(c.SessionSecret) < minSecret && !kongschema.IsReference(string(c.SessionSecret)) {
+	seals := slices.Contains(c.AuthMethods, Session) || slices.Contains(c.AuthMethods, AuthorizationCode)
+	if seals && len(c.SessionSecret) > 0 && len(c.SessionSecret) < minSecret && !kongschema.IsReference(string(c.SessionSecret)) {
 		r.refuse("session_secret", "must have at least %d bytes", minSecret)
 	}
 }

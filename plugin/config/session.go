@@ -105,7 +105,7 @@ type SessionStores struct {
 	// Whether Memcached is spoken to over TLS.
 	SessionMemcachedSSL bool `kong:"session_memcached_ssl,default=false,since=3.13" oidc:"shapes=none,unbuilt=session"`
 	// Whether the certificate of Memcached is verified.
-	SessionMemcachedSSLVerify bool `kong:"session_memcached_ssl_verify,default=false,since=3.13" oidc:"shapes=none,unbuilt=session"`
+	SessionMemcachedSSLVerify bool `kong:"session_memcached_ssl_verify,default=true,since=3.13" oidc:"shapes=none,unbuilt=session"`
 	// Redis for sessions, when `session_storage` is `redis`.
 	Redis SessionRedis `kong:"redis,required" oidc:"shapes=none,unbuilt=session"`
 }
