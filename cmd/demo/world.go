@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,144 +31,173 @@ const (
 	issuer       = "http://keycloak.test:8080/auth/realms/master"
 	upstreamName = "httpbin.org:80"
 	startWithin  = 30 * time.Second
+	endWithin    = 5 * time.Second
 )
 
 // world is all that runs: provider, upstream, plugin server and gateway.
 type world struct {
-	dir      string
+	folder   *folder
 	idp      *demoidp.Server
 	gateway  *devgateway.Gateway
+	logger   *slog.Logger
 	servers  []*http.Server
+	listened []net.Listener
 	serving  sync.WaitGroup
 	upstream atomic.Int64 // requests that reached it
 
 	proxyURL, adminURL string
 }
 
-func newWorld(ctx context.Context, s settings, stdout io.Writer, logs *logTail) (_ *world, err error) {
-	root, err := moduleRoot()
-	if err != nil {
-		return nil, err
-	}
-	w := &world{}
+// newWorld starts everything. What can be wrong with the flags or the environment is a mistake, and
+// is found before the first slow step.
+func newWorld(ctx context.Context, s settings, out *screen, logs *logTail) (_ *world, err error) {
+	w := &world{logger: slog.New(slog.NewTextHandler(logs, nil))}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
-	if w.dir, err = os.MkdirTemp("", "openid-connect-demo-"); err != nil {
-		return nil, err
-	}
-	logger := slog.New(slog.NewTextHandler(logs, nil))
-
-	if w.idp, err = startProvider(ctx, s.provider, logger); err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(stdout, "provider       http://%s%s, known as %s\n", w.idp.Addr(), note(s.provider, w.idp.Addr()), issuer)
-
-	upstream, err := w.serve("127.0.0.1:0", w.countUpstream(httpbin.New()), logger)
+	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(stdout, "upstream       http://%s, known as http://httpbin.org\n", upstream)
-
-	plugin, err := w.buildPlugin(ctx, root, stdout, logs)
-	if err != nil {
-		return nil, err
-	}
-	file, err := os.ReadFile(filepath.Join(root, "kong.yml"))
-	if err != nil {
-		return nil, err
-	}
-	w.gateway, err = devgateway.New(devgateway.Options{
-		Plugins: []devgateway.Plugin{plugin}, KongYML: file, Resolve: map[string]string{upstreamName: upstream}, Logger: logger,
-	})
-	if err != nil {
-		return nil, err
-	}
-	ready, cancel := context.WithTimeout(ctx, startWithin)
-	defer cancel()
-	if err = w.gateway.Ready(ready); err != nil {
-		return nil, err
-	}
-	for _, l := range []struct {
-		name, wanted string
-		handler      http.Handler
-		url          *string
-	}{
-		{"gateway", s.proxy, w.gateway.ProxyHandler(), &w.proxyURL},
-		{"its Admin API", s.admin, w.gateway.AdminHandler(), &w.adminURL},
-	} {
-		addr, err := w.serve(l.wanted, l.handler, logger)
-		if err != nil {
+	if s.plugin == "" {
+		if err := findGo(ctx, root); err != nil {
 			return nil, err
 		}
-		*l.url = "http://" + addr
-		fmt.Fprintf(stdout, "%-14s http://%s%s\n", l.name, addr, note(l.wanted, addr))
+	}
+	proxy, err := w.listen("proxy", s.proxy)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := w.listen("admin", s.admin)
+	if err != nil {
+		return nil, err
+	}
+	w.idp, err = demoidp.Start(ctx, demoidp.Options{Addr: s.provider, Issuer: issuer, Logger: w.logger})
+	if err != nil {
+		return nil, listenMistake("provider", s.provider, err)
+	}
+	if w.folder, err = newFolder(); err != nil {
+		return nil, err
+	}
+
+	out.printf("%s\n\n%s\n", out.heading("OpenID Connect for Kong: a demo. Everything runs on this machine."), picture)
+	began := time.Now()
+	if s.plugin == "" {
+		out.printf("Building the plugin. The first build takes a minute or two.\n")
+		s.plugin = filepath.Join(w.folder.path, "openid-connect")
+		if err := build(ctx, root, s.plugin); err != nil {
+			return nil, err
+		}
+		out.printf("%s The plugin is built (%.1f s)\n", out.mark(true), time.Since(began).Seconds())
+	}
+	upstream, err := w.listen("", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	w.serve(upstream, w.countUpstream(httpbin.New()))
+	if err := w.startGateway(ctx, root, s.plugin, upstream.Addr().String(), logs); err != nil {
+		logs.dump(out)
+		return nil, err
+	}
+	w.proxyURL = w.serve(proxy, w.gateway.ProxyHandler())
+	w.adminURL = w.serve(admin, w.gateway.AdminHandler())
+	out.printf("%s Provider, upstream, gateway and plugin are running\n", out.mark(true))
+	if s.verbose {
+		out.printf("    gateway      %s\n    Admin API    %s\n    provider     http://%s, for the plugin %s\n"+
+			"    upstream     http://%s, for the gateway http://%s\n    plugin       in %s\n",
+			w.proxyURL, w.adminURL, w.idp.Addr(), providerName, upstream.Addr(), upstreamName, w.folder.path)
 	}
 	return w, nil
 }
 
-// note says that a port is another one than was wanted.
-func note(wanted, got string) string {
-	if wanted == got || strings.HasSuffix(wanted, ":0") {
-		return ""
+// findGo says at once when `go build` could not work.
+func findGo(ctx context.Context, root string) error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return mistake("there is no go command in PATH, and the demo builds the plugin: install Go, or add it to PATH")
 	}
-	return " (" + wanted + " is taken)"
+	cmd := exec.CommandContext(ctx, "go", "env", "GOCACHE", "GOMODCACHE")
+	cmd.Dir = root
+	out, err := cmd.CombinedOutput()
+	switch dirs := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n"); {
+	case err != nil:
+		return mistake(fmt.Sprintf("`go env` fails (%v): %s", err, strings.Join(strings.Fields(string(out)), " ")))
+	case slices.Contains(dirs, "") || slices.Contains(dirs, "off"):
+		return mistake("the go command has no place for its caches: set HOME to your home directory")
+	}
+	return nil
 }
 
-func startProvider(ctx context.Context, addr string, logger *slog.Logger) (*demoidp.Server, error) {
-	opts := demoidp.Options{Addr: addr, Issuer: issuer, Logger: logger}
-	idp, err := demoidp.Start(ctx, opts)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		opts.Addr = "127.0.0.1:0"
-		idp, err = demoidp.Start(ctx, opts)
+// build builds the plugin server from this checkout, without C.
+func build(ctx context.Context, root, binary string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/openid-connect")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	// Not killed: it has temporary files of its own to remove.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = endWithin
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the plugin: %w\n%s", err, out)
 	}
-	return idp, err
+	return nil
 }
 
-// buildPlugin builds the plugin server from this checkout, without C, and says how the gateway runs it.
-func (w *world) buildPlugin(ctx context.Context, root string, stdout io.Writer, logs *logTail) (devgateway.Plugin, error) {
-	binary := filepath.Join(w.dir, "openid-connect")
-	fmt.Fprintln(stdout, "plugin server  built from", root)
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/openid-connect")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return devgateway.Plugin{}, fmt.Errorf("build the plugin server: %w\n%s", err, out)
-	}
-	socket := filepath.Join(w.dir, "openid-connect.socket")
-	command := []string{
-		binary, "-kong-prefix", w.dir, "-socket", socket, "-resolve", providerName + "=" + w.idp.Addr(),
-	}
-	dump := exec.CommandContext(ctx, binary, append([]string{"-dump"}, command[1:]...)...)
-	out, err := dump.Output()
+// startGateway asks the plugin for its schema, has the gateway start it, and waits until it serves.
+func (w *world) startGateway(ctx context.Context, root, plugin, upstream string, logs *logTail) error {
+	file, err := os.ReadFile(filepath.Join(root, "kong.yml"))
 	if err != nil {
-		return devgateway.Plugin{}, fmt.Errorf("ask the plugin for its schema: %w", err)
+		return err
 	}
-	fmt.Fprintf(stdout, "its socket     %s\n", socket)
-	return devgateway.Plugin{Dump: out, Socket: socket, Command: command, Output: logs}, nil
+	socket := filepath.Join(w.folder.path, socketName)
+	args := []string{"-kong-prefix", w.folder.path, "-socket", socket, "-resolve", providerName + "=" + w.idp.Addr()}
+	dump, err := exec.CommandContext(ctx, plugin, append([]string{"-dump"}, args...)...).Output()
+	if err != nil {
+		return fmt.Errorf("ask the plugin for its schema: %w", err)
+	}
+	w.gateway, err = devgateway.New(devgateway.Options{
+		Plugins: []devgateway.Plugin{{Dump: dump, Socket: socket, Command: append([]string{plugin}, args...), Output: logs}},
+		KongYML: file, Resolve: map[string]string{upstreamName: upstream}, Logger: w.logger,
+	})
+	if err != nil {
+		return err
+	}
+	ready, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	return w.gateway.Ready(ready)
 }
 
-// serve listens on an address, or on a free port where it is taken, and serves until close.
-func (w *world) serve(addr string, h http.Handler, logger *slog.Logger) (string, error) {
+// listen takes an address; connections wait until it is served.
+func (w *world) listen(flag, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		l, err = net.Listen("tcp", "127.0.0.1:0")
-	}
 	if err != nil {
-		return "", err
+		return nil, listenMistake(flag, addr, err)
 	}
+	w.listened = append(w.listened, l)
+	return l, nil
+}
+
+// listenMistake says which flag helps.
+func listenMistake(flag, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return mistake(fmt.Sprintf("another program uses %s: choose another address with -%s, "+
+			"or take free ports with -proxy 127.0.0.1:0 -admin 127.0.0.1:0 -provider 127.0.0.1:0", addr, flag))
+	}
+	return mistake(fmt.Sprintf("cannot use -%s %s: %v", flag, addr, err))
+}
+
+// serve serves until close. It returns the URL.
+func (w *world) serve(l net.Listener, h http.Handler) string {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 32 << 10, // nginx's four buffers of 8 KiB
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ErrorLog: slog.NewLogLogger(w.logger.Handler(), slog.LevelWarn),
 	}
 	w.servers = append(w.servers, srv)
 	w.serving.Go(func() {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("a server ended", "address", addr, "error", err)
+			w.logger.Error("a server ended", "address", l.Addr(), "error", err)
 		}
 	})
-	return l.Addr().String(), nil
+	return "http://" + l.Addr().String()
 }
 
 func (w *world) countUpstream(next http.Handler) http.Handler {
@@ -180,12 +209,15 @@ func (w *world) countUpstream(next http.Handler) http.Handler {
 
 // close ends everything in the order of a request's way, and leaves nothing behind.
 func (w *world) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), endWithin)
 	defer cancel()
-	for i := len(w.servers) - 1; i >= 0; i-- {
-		if w.servers[i].Shutdown(ctx) != nil {
-			_ = w.servers[i].Close()
+	for _, srv := range slices.Backward(w.servers) {
+		if srv.Shutdown(ctx) != nil {
+			_ = srv.Close()
 		}
+	}
+	for _, l := range w.listened {
+		_ = l.Close() // those that were served are closed already
 	}
 	w.serving.Wait()
 	if w.gateway != nil {
@@ -194,12 +226,13 @@ func (w *world) close() {
 	if w.idp != nil {
 		w.idp.Close()
 	}
-	if w.dir != "" {
-		_ = os.RemoveAll(w.dir)
+	if w.folder != nil {
+		w.folder.remove()
 	}
 }
 
-// moduleRoot finds this checkout: above the working directory, or else where the sources were when this was compiled.
+// moduleRoot finds this checkout: above the working directory, or else where the sources were when
+// this was compiled.
 func moduleRoot() (string, error) {
 	var starts []string
 	if dir, err := os.Getwd(); err == nil {
@@ -221,42 +254,5 @@ func moduleRoot() (string, error) {
 			break
 		}
 	}
-	return "", errors.New("run it in a checkout of the plugin: its sources are built")
-}
-
-// logTail holds the last lines of the logs until somebody wants to see them; follow shows what comes from then on.
-type logTail struct {
-	mu    sync.Mutex // guards all below
-	out   io.Writer
-	lines []string
-}
-
-const keptLines = 60
-
-func (l *logTail) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.out != nil {
-		return l.out.Write(b)
-	}
-	l.lines = append(l.lines, strings.SplitAfter(strings.TrimSuffix(string(b), "\n"), "\n")...)
-	l.lines = l.lines[max(0, len(l.lines)-keptLines):]
-	return len(b), nil
-}
-
-func (l *logTail) follow(out io.Writer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.out = out
-}
-
-func (l *logTail) dump(out io.Writer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.lines) > 0 {
-		fmt.Fprintln(out, "\nthe end of the logs:")
-	}
-	for _, line := range l.lines {
-		fmt.Fprintln(out, "  "+strings.TrimSuffix(line, "\n"))
-	}
+	return "", mistake("there is no checkout of the plugin here: run the demo in one")
 }
