@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,9 +14,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
+
+// patience ends every wait that a fault would make endless.
+const patience = time.Minute
 
 // probeSchema has one field of each sort that forms and PATCH treat differently.
 const probeSchema = `{"name":"probe","fields":[
@@ -112,12 +117,19 @@ type world struct {
 	socket string
 	stop   func() // ends the plugin server
 
-	mu   sync.Mutex // guards seen
-	seen []*http.Request
-	body string
+	mu    sync.Mutex // guards what follows
+	seen  []*http.Request
+	body  string
+	sends http.Header // what the upstream answers beside X-Up
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldWith(t, Options{})
+}
+
+// newWorldWith is newWorld with some settings of the gateway.
+func newWorldWith(t *testing.T, o Options) *world {
 	t.Helper()
 	w := &world{t: t, probe: &probe{}, socket: filepath.Join(t.TempDir(), "s")}
 	upstream := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -126,6 +138,9 @@ func newWorld(t *testing.T) *world {
 		w.seen, w.body = append(w.seen, r), string(body)
 		w.mu.Unlock()
 		rw.Header().Set("X-Up", "1")
+		w.mu.Lock()
+		maps.Copy(rw.Header(), w.sends)
+		w.mu.Unlock()
 		_, _ = io.WriteString(rw, "upstream")
 	}))
 	t.Cleanup(upstream.Close)
@@ -135,15 +150,16 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.gw, err = New(Options{
-		Plugins: []Plugin{{Dump: dump, Socket: w.socket}}, KongYML: []byte(probeYML),
-		Resolve: map[string]string{"httpbin.org:80": upstream.Listener.Addr().String()},
-	})
+	o.Plugins, o.KongYML = []Plugin{{Dump: dump, Socket: w.socket}}, []byte(probeYML)
+	o.Resolve = map[string]string{"httpbin.org:80": upstream.Listener.Addr().String()}
+	w.gw, err = New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.admin = w.gw.AdminHandler()
-	w.proxy = httptest.NewServer(w.gw.ProxyHandler())
+	w.proxy = httptest.NewUnstartedServer(nil)
+	w.proxy.Config = w.gw.ProxyServer()
+	w.proxy.Start()
 	t.Cleanup(func() { w.proxy.Close(); w.gw.Close(); w.stop() })
 	return w
 }
@@ -161,8 +177,13 @@ func (w *world) serve(info pluginserver.Info) {
 	go func() { done <- srv.Serve(ctx, l) }()
 	w.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
-			w.t.Errorf("plugin server: %v", err)
+		select {
+		case err := <-done:
+			if err != nil {
+				w.t.Errorf("plugin server: %v", err)
+			}
+		case <-time.After(patience):
+			w.t.Error("the plugin server does not end")
 		}
 	})
 }
@@ -188,11 +209,14 @@ func (w *world) call(method, path, contentType, body string) (int, map[string]an
 // raw sends bytes to the proxy and returns the answer: what a client writes is not touched.
 func (w *world) raw(request string) (*http.Response, string) {
 	w.t.Helper()
-	conn, err := net.Dial("tcp", w.proxy.Listener.Addr().String())
+	conn, err := net.DialTimeout("tcp", w.proxy.Listener.Addr().String(), patience)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		w.t.Fatal(err)
+	}
 	if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
 		w.t.Fatal(err)
 	}
@@ -223,6 +247,30 @@ func (w *world) send(r *http.Request) (*http.Response, string) {
 		w.t.Fatal(err)
 	}
 	return res, string(body)
+}
+
+// sendHTTP2 is send by HTTP/2 without TLS.
+func (w *world) sendHTTP2(r *http.Request) (*http.Response, string) {
+	w.t.Helper()
+	res, body, err := w.askHTTP2(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res, body
+}
+
+func (w *world) askHTTP2(r *http.Request) (*http.Response, string, error) {
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols}
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport, Timeout: patience}).Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return res, string(body), err
 }
 
 // upstream is the last request that the upstream has seen, and how many there were.
