@@ -33,7 +33,7 @@ func newClientCredentials(cfg *config.Config, env *Env, provider *Provider) Meth
 		assertAlg: firstHMAC(cfg.ClientAlg),
 	}
 	m.grants = newGrants(cfg, env, grantOf{
-		provider: provider, method: config.ClientCredentials, grant: config.GrantClientCredentials, auth: string(m.auth) + " " + m.assertAlg,
+		provider: provider, method: config.ClientCredentials, grant: config.GrantClientCredentials,
 	})
 	for _, place := range searchOrder {
 		if slices.Contains(cfg.ClientCredentialsParamType, place) {

@@ -41,7 +41,6 @@ type grantOf struct {
 	provider *Provider
 	method   config.AuthMethod
 	grant    config.Grant
-	auth     string // how clients are authenticated, for the digest
 }
 
 // tokenAsk is what one credential makes of a token request.

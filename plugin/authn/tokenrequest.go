@@ -52,7 +52,7 @@ func tokenPolicy(cfg *config.Config, method config.AuthMethod) oidc.Policy {
 // cache.
 func tokenDigest(cfg *config.Config, of grantOf) string {
 	return config.Digest(cfg, config.ForToken,
-		string(of.method), string(of.grant), of.auth, strconv.FormatBool(keepsResponse(cfg, of.method)))
+		string(of.method), string(of.grant), strconv.FormatBool(keepsResponse(cfg, of.method)))
 }
 
 // keepsResponse says whether the token endpoint's whole answer is handed to the client.

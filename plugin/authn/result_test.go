@@ -140,7 +140,7 @@ func TestTokenDigest(t *testing.T) {
 	digest := func(change func(*config.Config)) string {
 		cfg := base()
 		change(cfg)
-		return tokenDigest(cfg, grantOf{method: config.ClientCredentials, grant: config.GrantClientCredentials, auth: string(forwardedAuth(cfg))})
+		return tokenDigest(cfg, grantOf{method: config.ClientCredentials, grant: config.GrantClientCredentials})
 	}
 	same := digest(func(*config.Config) {})
 	for name, change := range map[string]func(*config.Config){
