@@ -152,12 +152,10 @@ func (m *clientCredentials) Authenticate(ctx context.Context, c *Credential) (*R
 // ask is the token request for c.
 func (m *clientCredentials) ask(c *Credential) *tokenAsk {
 	a := &tokenAsk{
-		auth: oauth2.ClientAuth{Method: m.auth, ID: c.ID, Secret: c.Secret, Alg: m.assertAlg},
-		form: url.Values{}, header: http.Header{},
+		auth:  m.auth,
+		proof: func(by oauth2.AuthMethod) oauth2.Proof { return m.proof(c, by) },
+		form:  url.Values{}, header: http.Header{},
 		clientInput: len(c.Args) > 0 || len(c.Headers) > 0 || c.Assertion != "",
-	}
-	if c.Place == config.InHeader {
-		a.auth.Authorization = c.authorization()
 	}
 	for i := 0; i < len(c.Args); i += 2 {
 		a.form.Set(c.Args[i], c.Args[i+1])
@@ -174,10 +172,23 @@ func (m *clientCredentials) ask(c *Credential) *tokenAsk {
 		}
 	}
 	if c.Assertion != "" {
-		a.auth = oauth2.ClientAuth{Method: oauth2.None, ID: c.ID}
-		a.form.Set("client_assertion_type", oauth2.AssertionType)
-		a.form.Set("client_assertion", string(c.Assertion))
-		a.once = true // an assertion is made for one use: a second one is the provider's to judge
+		a.auth = oauth2.None // the assertion is all, whatever the configuration or the metadata say
+		a.once = true        // an assertion is made for one use: a second one is the provider's to judge
 	}
 	return a
+}
+
+// proof presents c to the token endpoint.
+func (m *clientCredentials) proof(c *Credential, by oauth2.AuthMethod) oauth2.Proof {
+	switch {
+	case c.Assertion != "":
+		return oauth2.ForwardedAssertion{ID: c.ID, Assertion: c.Assertion}
+	case by == oauth2.ClientSecretPost:
+		return oauth2.Post{ID: c.ID, Secret: c.Secret}
+	case by == oauth2.ClientSecretJWT:
+		return oauth2.Assertion{ID: c.ID, Signer: oauth2.HMAC{Algorithm: m.assertAlg, Secret: c.Secret}}
+	case c.Place == config.InHeader:
+		return oauth2.Forwarded{Authorization: c.authorization()}
+	}
+	return oauth2.Basic{ID: c.ID, Secret: c.Secret}
 }

@@ -46,7 +46,10 @@ func newTestGrants(t *testing.T, answer http.HandlerFunc, changes string) *grant
 }
 
 func testAsk() *tokenAsk {
-	return &tokenAsk{auth: oauth2.ClientAuth{Method: oauth2.ClientSecretBasic, ID: "service", Secret: "secret"}}
+	return &tokenAsk{
+		auth:  oauth2.ClientSecretBasic,
+		proof: func(oauth2.AuthMethod) oauth2.Proof { return oauth2.Basic{ID: "service", Secret: "secret"} },
+	}
 }
 
 // TestTooManyWait: at the limit a cold credential is refused without a call, and what is

@@ -124,7 +124,7 @@ func endpointRefusal(err error, withClientInput bool) *Refusal {
 	default:
 		return providerFault(err)
 	}
-	r := &Refusal{Cause: answer, Code: answer.Code, Reason: answer.Code}
+	r := &Refusal{Cause: answer, Code: answer.Code, Reason: answer.Reason()}
 	switch {
 	case answer.Status == http.StatusUnauthorized:
 		r.Outcome, r.Code, r.CredentialsRefused = Unauthorized, "invalid_client", true
@@ -140,13 +140,10 @@ func endpointRefusal(err error, withClientInput bool) *Refusal {
 		fault := providerFault(err)
 		fault.Reason = "idp_bad_response"
 		return fault
-	case withClientInput:
+	case withClientInput, answer.Code == "invalid_request": // the forwarded credentials are input of the client's
 		r.Outcome, r.Code = Unauthorized, "invalid_request"
 	default:
 		r.Outcome, r.Code = Unexpected, "server_error"
-	}
-	if r.Reason == "" {
-		r.Reason = "idp_refused"
 	}
 	// The provider's own description may name anything; ours names nothing.
 	r.Description = "the identity provider refused the credentials or the request"
