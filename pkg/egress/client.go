@@ -18,10 +18,11 @@ import (
 
 // A Client makes exchanges with one set of Settings. It is safe for concurrent use.
 type Client struct {
-	pool      *Pool
-	proxies   *proxies
-	broken    *Error // the settings cannot work
-	transport *http.Transport
+	pool         *Pool
+	proxies      *proxies
+	broken       *Error // the settings cannot work
+	newTransport func() *http.Transport
+	transport    atomic.Pointer[http.Transport] // holds the kept connections
 }
 
 // Request is one exchange to make. Header members that belong to the connection
@@ -31,6 +32,11 @@ type Request struct {
 	URL    string
 	Header http.Header
 	Body   []byte // nil: none
+	// Again says that the provider may see the request twice, and makes it anew, for the same
+	// address. A kept connection then has at most half of the time to begin an answer: if it
+	// does not, or breaks before, the request is made once more over a new one. nil: a GET
+	// without a body is made again as it is, nothing else is.
+	Again func() (Request, error)
 }
 
 // Response is a whole answer; its status may be any but 1xx.
@@ -60,19 +66,29 @@ func newClient(p *Pool, s Settings) *Client {
 		c.broken = &Error{Kind: BadRequest, reason: "no such HTTP version"}
 	}
 	d := &dialer{pool: p, proxies: c.proxies, tls: tlsConfig(p, s)}
-	c.transport = &http.Transport{
-		Proxy:                  c.proxies.ofPlain,
-		DialContext:            d.dial,
-		DialTLSContext:         d.dialTLS,
-		TLSClientConfig:        d.tls,
-		DisableKeepAlives:      !s.Keepalive || s.HTTPVersion == HTTP10,
-		ForceAttemptHTTP2:      s.HTTPVersion == HTTP2,
-		MaxIdleConns:           8 * p.opts.MaxCalls,
-		MaxIdleConnsPerHost:    p.opts.MaxCalls,
-		IdleConnTimeout:        time.Minute,
-		MaxResponseHeaderBytes: maxHeader,
+	c.newTransport = func() *http.Transport {
+		return &http.Transport{
+			Proxy:                  c.proxies.ofPlain,
+			DialContext:            d.dial,
+			DialTLSContext:         d.dialTLS,
+			TLSClientConfig:        d.tls.Clone(),
+			DisableKeepAlives:      !s.Keepalive || s.HTTPVersion == HTTP10,
+			ForceAttemptHTTP2:      s.HTTPVersion == HTTP2,
+			MaxIdleConns:           8 * p.opts.MaxCalls,
+			MaxIdleConnsPerHost:    p.opts.MaxCalls,
+			IdleConnTimeout:        time.Minute,
+			MaxResponseHeaderBytes: maxHeader,
+		}
 	}
+	c.transport.Store(c.newTransport())
 	return c
+}
+
+// leaveBehind makes no more use of the connections that old keeps, busy ones included: in
+// HTTP/2 they would be shared on.
+func (c *Client) leaveBehind(old *http.Transport) {
+	c.transport.CompareAndSwap(old, c.newTransport())
+	old.CloseIdleConnections()
 }
 
 func tlsConfig(p *Pool, s Settings) *tls.Config {
@@ -92,7 +108,7 @@ func tlsConfig(p *Pool, s Settings) *tls.Config {
 }
 
 // Do makes one exchange: no redirect is followed, no cookie kept. It ends with ctx, or
-// after a minute if ctx has no deadline. The error is an *Error.
+// after a minute if ctx has no deadline. The error is an *Error, or that of req.Again.
 func (c *Client) Do(ctx context.Context, req Request) (*Response, error) {
 	u, err := parseURL(req.URL, nil)
 	if err != nil {
@@ -117,17 +133,25 @@ func (c *Client) Do(ctx context.Context, req Request) (*Response, error) {
 	}
 	defer leave()
 
-	httpReq, err := c.build(ctx, u, req)
-	if err != nil {
+	again := req.Again
+	if again == nil && (req.Method == "" || req.Method == http.MethodGet) && req.Body == nil {
+		again = func() (Request, error) { return req, nil }
+	}
+	transport := c.transport.Load()
+	resp, err := c.exchange(ctx, transport, req, again != nil)
+	var e *Error
+	if !errors.As(err, &e) || !e.stale {
+		return resp, err
+	}
+	// The others kept since are likely as dead: the next try shall not meet them.
+	c.leaveBehind(transport)
+	if again == nil || ctx.Err() != nil {
 		return nil, err
 	}
-	resp, err := c.exchange(httpReq, host)
-	var e *Error
-	if errors.As(err, &e) && e.Stale {
-		// The others kept since are likely as dead: the next try shall not meet them.
-		c.transport.CloseIdleConnections()
+	if req, err = again(); err != nil {
+		return nil, err
 	}
-	return resp, err
+	return c.exchange(ctx, c.transport.Load(), req, false)
 }
 
 // build makes the request as it goes out.
@@ -156,18 +180,38 @@ func (c *Client) build(ctx context.Context, u *url.URL, req Request) (*http.Requ
 	return r, nil
 }
 
-// exchange sends r and reads the whole answer.
-func (c *Client) exchange(r *http.Request, host string) (*Response, error) {
+// exchange sends req by transport and reads the whole answer. With halve, it ends at half
+// of the time if a kept connection has not begun to answer.
+func (c *Client) exchange(ctx context.Context, transport *http.Transport, req Request, halve bool) (*Response, error) {
+	u, err := parseURL(req.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	host := hostPort(u)
+	within, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	silence := time.AfterFunc(maxExchange, giveUp)
+	defer silence.Stop()
+
 	var connected, reused, answered atomic.Bool
-	ctx := r.Context()
-	r = r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:              func(i httptrace.GotConnInfo) { connected.Store(true); reused.Store(i.Reused) },
-		GotFirstResponseByte: func() { answered.Store(true) },
-	}))
+	r, err := c.build(httptrace.WithClientTrace(within, &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) {
+			connected.Store(true)
+			reused.Store(i.Reused)
+			silence.Stop()
+			if end, ok := ctx.Deadline(); ok && halve && i.Reused {
+				silence.Reset(time.Until(end) / 2)
+			}
+		},
+		GotFirstResponseByte: func() { answered.Store(true); silence.Stop() },
+	}), u, req)
+	if err != nil {
+		return nil, err
+	}
 	fail := func(err error) *Error {
 		return classify(host, err, ctx.Err(), phase{connected: connected.Load(), reused: reused.Load(), answered: answered.Load()})
 	}
-	resp, err := c.transport.RoundTrip(r)
+	resp, err := transport.RoundTrip(r)
 	if err != nil {
 		return nil, fail(err)
 	}

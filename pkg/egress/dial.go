@@ -173,7 +173,7 @@ func (d *dialer) dialOne(ctx context.Context, a attempt) (net.Conn, error) {
 	if err != nil {
 		return nil, dialError(a.host, a.addr.String(), err)
 	}
-	return conn, nil
+	return d.pool.track(conn), nil
 }
 
 // inTLS returns what opens one TLS connection.

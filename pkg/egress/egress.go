@@ -5,8 +5,8 @@
 // no provider has (link-local, cloud metadata), follows no redirect and names the cause of
 // a failure without naming a secret.
 //
-// Not its job: what the bytes mean, which status is good, whether to ask again, and to
-// keep answers.
+// Not its job: what the bytes mean, which status is good, whether a request may be made
+// twice, and to keep answers.
 package egress
 
 import (
@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -103,8 +104,9 @@ type Pool struct {
 
 	running sync.WaitGroup // exchanges and dials
 
-	mu      sync.Mutex           // guards below
-	clients map[Settings]*Client // equal settings, one Client
+	mu      sync.Mutex            // guards below
+	clients map[Settings]*Client  // equal settings, one Client
+	conns   map[*tracked]struct{} // open ones, of Clients that are no longer shared too
 	closed  bool
 }
 
@@ -124,7 +126,7 @@ func NewPool(o Options) *Pool {
 		resolve[strings.ToLower(name)] = addr
 	}
 	o.Resolve = resolve
-	p := &Pool{opts: o, lookup: lookupSystem, clients: map[Settings]*Client{}}
+	p := &Pool{opts: o, lookup: lookupSystem, clients: map[Settings]*Client{}, conns: map[*tracked]struct{}{}}
 	p.lines.max = o.MaxCalls
 	p.ended, p.stop = context.WithCancel(context.Background())
 	return p
@@ -145,7 +147,7 @@ func (p *Pool) Client(s Settings) *Client {
 		// A forgotten Client goes on working for who holds it; it merely is no longer shared.
 		for old, c := range p.clients {
 			delete(p.clients, old)
-			c.transport.CloseIdleConnections()
+			c.transport.Load().CloseIdleConnections()
 			break
 		}
 	}
@@ -154,17 +156,40 @@ func (p *Pool) Client(s Settings) *Client {
 	return c
 }
 
-// Close ends the exchanges under way, closes idle connections and waits for both.
+// Close ends the exchanges under way, waits for them, and closes all connections.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	p.closed = true
-	clients := maps.Clone(p.clients)
 	p.mu.Unlock()
 	p.stop()
 	p.running.Wait()
-	for _, c := range clients {
-		c.transport.CloseIdleConnections()
+	p.mu.Lock()
+	conns := maps.Clone(p.conns)
+	p.mu.Unlock()
+	for c := range conns {
+		_ = c.Close()
 	}
+}
+
+// tracked is a connection that its Pool knows while it is open.
+type tracked struct {
+	net.Conn
+	pool *Pool
+}
+
+func (p *Pool) track(c net.Conn) net.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := &tracked{Conn: c, pool: p}
+	p.conns[t] = struct{}{}
+	return t
+}
+
+func (c *tracked) Close() error {
+	c.pool.mu.Lock()
+	delete(c.pool.conns, c)
+	c.pool.mu.Unlock()
+	return c.Conn.Close()
 }
 
 // begin counts one exchange or dial that Close has to wait for.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -294,39 +295,232 @@ func TestConnectionIsReused(t *testing.T) {
 	}
 }
 
-// A kept connection that dies before a byte of an answer: a POST is not repeated here, the
-// error says that it may be, and the next exchange is over a new connection.
+// A kept connection that dies before a byte of an answer: a POST is repeated if it may be,
+// and the next exchange is over a new connection in either case.
 func TestStaleConnection(t *testing.T) {
-	var requests atomic.Int32
+	for _, tt := range []struct {
+		name     string
+		request  Request
+		again    bool
+		ok       bool
+		requests int32
+	}{
+		{"POST", Request{Method: "POST", Body: []byte("x")}, false, false, 3},
+		{"POST that may be repeated", Request{Method: "POST", Body: []byte("x")}, true, true, 4},
+		{"GET", Request{}, false, true, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var requests, agains atomic.Int32
+			addr := raw(t, func(c net.Conn) {
+				br := bufio.NewReader(c)
+				for n := 0; ; n++ {
+					r, err := http.ReadRequest(br)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					if requests.Add(1) == 2 {
+						return
+					}
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+			})
+			c := newPool(t, Options{}).Client(plainSettings)
+			req := tt.request
+			req.URL = "http://" + addr
+			if tt.again {
+				req.Again = func() (Request, error) { agains.Add(1); return req, nil }
+			}
+			for n := range 3 {
+				if _, err := c.Do(t.Context(), req); n == 1 && !tt.ok {
+					wantKind(t, err, Unreachable)
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if requests.Load() != tt.requests || (agains.Load() == 1) != tt.again {
+				t.Errorf("%d requests, %d made anew", requests.Load(), agains.Load())
+			}
+		})
+	}
+}
+
+func TestAgainCannotBeMade(t *testing.T) {
+	no := errors.New("no")
 	addr := raw(t, func(c net.Conn) {
-		br := bufio.NewReader(c)
-		for n := 0; ; n++ {
-			r, err := http.ReadRequest(br)
-			if err != nil {
-				return
-			}
-			_, _ = io.Copy(io.Discard, r.Body)
-			requests.Add(1)
-			if n == 1 {
-				return
-			}
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-		}
+		readRequest(c)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		readRequest(c)
 	})
 	c := newPool(t, Options{}).Client(plainSettings)
-	post := Request{Method: "POST", URL: "http://" + addr, Body: []byte("x")}
-	if _, err := c.Do(t.Context(), post); err != nil {
+	req := Request{Method: "POST", URL: "http://" + addr, Again: func() (Request, error) { return Request{}, no }}
+	if _, err := c.Do(t.Context(), req); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.Do(t.Context(), post)
-	if e := wantKind(t, err, Unreachable); !e.Stale {
-		t.Error("not called stale")
+	if _, err := c.Do(t.Context(), req); !errors.Is(err, no) {
+		t.Error(err)
 	}
-	if _, err := c.Do(t.Context(), post); err != nil {
-		t.Fatal(err)
+}
+
+// relay forwards connections to addr, until freeze: then those that are open stay open and
+// carry nothing any more, and new ones work.
+func relay(t *testing.T, addr string) (at string, freeze func(), conns func() int32) {
+	t.Helper()
+	var (
+		mu     sync.Mutex
+		frozen = make(chan struct{})
+		n      atomic.Int32
+	)
+	at = raw(t, func(down net.Conn) {
+		n.Add(1)
+		mu.Lock()
+		dead := frozen
+		mu.Unlock()
+		up, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		defer up.Close()
+		forward := func(to, from net.Conn) {
+			buf := make([]byte, 4096)
+			for {
+				n, err := from.Read(buf)
+				if err != nil {
+					return
+				}
+				select {
+				case <-dead:
+				default:
+					_, _ = to.Write(buf[:n])
+				}
+			}
+		}
+		go func() { forward(down, up); down.Close() }()
+		forward(up, down)
+	})
+	freeze = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		close(frozen)
+		frozen = make(chan struct{})
 	}
-	if requests.Load() != 3 {
-		t.Errorf("%d requests", requests.Load())
+	return at, freeze, n.Load
+}
+
+// G02: kept connections go silent, without FIN or RST, and new ones work. The first
+// request is served within its time, none of those after it meets a dead connection.
+func TestSilentConnections(t *testing.T) {
+	const kept, url = 6, "https://idp.test/"
+	ca := newCA(t)
+	for _, tt := range []struct {
+		name string
+		s    Settings
+	}{{"HTTP/1.1", plainSettings}, {"HTTP/2", Settings{VerifyTLS: true, Keepalive: true, HTTPVersion: HTTP2}}} {
+		t.Run(tt.name, func(t *testing.T) {
+			var together sync.WaitGroup
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPut { // all at once, each over a connection of its own
+					together.Done()
+					together.Wait()
+				}
+			}))
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			s.EnableHTTP2 = true
+			s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certSpec{})}}
+			s.StartTLS()
+			t.Cleanup(s.Close)
+			at, freeze, conns := relay(t, s.Listener.Addr().String())
+			c := newPool(t, Options{RootCAs: ca.pool, Resolve: map[string]string{"idp.test:443": at}}).Client(tt.s)
+			do := func(budget time.Duration, req Request) error {
+				ctx, cancel := context.WithTimeout(t.Context(), budget)
+				defer cancel()
+				req.URL = url
+				_, err := c.Do(ctx, req)
+				return err
+			}
+			warm := func() {
+				together.Add(kept)
+				var wg sync.WaitGroup
+				for range kept {
+					wg.Go(func() {
+						if err := do(time.Minute, Request{Method: "PUT"}); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+			}
+			warm()
+			freeze()
+			post := Request{Method: "POST", URL: url, Body: []byte("x")}
+			post.Again = func() (Request, error) { return post, nil }
+			var wg sync.WaitGroup
+			for range 2 { // in HTTP/2 they share the dead connection
+				wg.Go(func() {
+					if err := do(2*time.Second, post); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			before := conns()
+			for range 10 {
+				if err := do(time.Minute, post); err != nil {
+					t.Error(err)
+				}
+			}
+			if n := conns(); n != before {
+				t.Errorf("%d more connections", n-before)
+			}
+
+			// One that may be made once only has all of the time, and leaves none behind either.
+			warm()
+			freeze()
+			wantKind(t, do(200*time.Millisecond, Request{Method: "POST", Body: []byte("x")}), Timeout)
+			for range kept {
+				if err := do(time.Minute, Request{Method: "POST", Body: []byte("x")}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// What a Client keeps that its Pool no longer shares is closed with the Pool all the same.
+func TestCloseEndsConnectionsOfForgottenClients(t *testing.T) {
+	var open atomic.Int32
+	closed := make(chan struct{}, 2*maxClients)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
+		switch st {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			closed <- struct{}{}
+		}
+	}
+	s.Start()
+	defer s.Close()
+	p := NewPool(Options{})
+	var clients []*Client
+	for i := range maxClients + 10 {
+		clients = append(clients, p.Client(Settings{Keepalive: true, NoProxy: fmt.Sprint(i)}))
+	}
+	for _, c := range clients {
+		if _, err := c.Do(t.Context(), Request{URL: s.URL}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Close()
+	for n := range open.Load() {
+		select {
+		case <-closed:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d of %d connections are still open", open.Load()-n, open.Load())
+		}
+	}
+	if n := len(p.conns); n != 0 {
+		t.Errorf("%d connections still in the book", n)
 	}
 }
 

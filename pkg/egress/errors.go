@@ -38,13 +38,13 @@ func (k Kind) Error() string { return string(k) }
 // Error is why an exchange has no answer. Its message names host and cause, nothing of
 // the query, the headers or the body.
 type Error struct {
-	Kind Kind
-	Host string // "host:port", or as much of it as is known
-	// Stale says that a kept connection ended before the first byte of an answer: the
-	// provider most likely never read the request. The next one goes over a new connection.
-	Stale  bool
+	Kind   Kind
+	Host   string // "host:port", or as much of it as is known
 	reason string
 	cause  error
+	// stale says that a kept connection broke, or said nothing in its time: the others that
+	// are kept are likely as dead, and the provider most likely never read the request.
+	stale bool
 }
 
 func (e *Error) Error() string {
@@ -77,7 +77,7 @@ func classify(host string, err, ctxErr error, ph phase) *Error {
 	if errors.As(err, &known) && ctxErr == nil {
 		return known
 	}
-	e := &Error{Host: host, cause: err}
+	e := &Error{Host: host, cause: err, stale: ph.reused && !ph.answered && !errors.Is(ctxErr, context.Canceled)}
 	switch {
 	case errors.Is(ctxErr, context.DeadlineExceeded) && !ph.connected:
 		e.Kind, e.reason = Unreachable, "not connected in time"
@@ -91,7 +91,6 @@ func classify(host string, err, ctxErr error, ph phase) *Error {
 		e.Kind, e.reason = Malformed, "the answer is not HTTP"
 	default:
 		e.Kind, e.reason = Unreachable, "the connection broke before the answer ended"+because(err)
-		e.Stale = ph.reused && !ph.answered
 	}
 	return e
 }

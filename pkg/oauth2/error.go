@@ -18,14 +18,26 @@ const (
 	maxRetryAfter  = time.Hour
 )
 
-// Error is a token endpoint's "no" (RFC 6749 §5.2) or plain HTTP status. Code and
+// Error is a token endpoint's refusal (RFC 6749 §5.2) or plain HTTP status. Code and
 // Description are the endpoint's words, without control characters and cut; they are
-// empty where its body is no JSON object.
+// empty where its body is no JSON object. Any word can be a Code: see Reason.
 type Error struct {
-	Status      int // 200 where an endpoint answers so and means an error
+	Status      int // 2xx where an endpoint answers so and means an error
 	Code        string
 	Description string
 	RetryAfter  time.Duration // 0 to 1 h; 0 if the endpoint does not say
+}
+
+// Refused is the Reason of a Code that is none of the registered ones.
+const Refused = "idp_refused"
+
+// Reason is Code if that is one of a fixed list, else Refused. What is kept or counted by
+// reason stays bounded, whatever an endpoint makes up.
+func (e *Error) Reason() string {
+	if slices.Contains(codes, e.Code) {
+		return e.Code
+	}
+	return Refused
 }
 
 func (e *Error) Error() string {
@@ -46,11 +58,11 @@ type BadResponse struct {
 
 func (b *BadResponse) Error() string { return "oauth2: bad token response: " + b.Reason }
 
-// codes are the error codes of RFC 6749 §4.1.2.1 and §5.2: whatever was sent, they are
-// the endpoint's own words.
+// codes are the error codes of RFC 6749 §4.1.2.1 and §5.2, and RFC 8707 §2: whatever was
+// sent, they are the endpoint's own words.
 var codes = []string{
 	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
-	"access_denied", "server_error", "temporarily_unavailable",
+	"access_denied", "server_error", "temporarily_unavailable", "invalid_target",
 }
 
 // newError reads what an endpoint says about its refusal. A text that repeats what was
@@ -70,7 +82,8 @@ func newError(resp *egress.Response, now time.Time, repeats func(string) bool) *
 		if v = plain(v, len(v)); repeats(v) && !slices.Contains(codes, v) {
 			return redacted
 		}
-		return plain(v, most)
+		// A copy: v may be a piece of a text of 1 MiB, which would be kept with it.
+		return strings.Clone(plain(v, most))
 	}
 	e.Code = text("error", maxCode)
 	e.Description = text("error_description", maxDescription)

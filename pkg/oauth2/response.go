@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,14 +32,12 @@ type Lifetime struct {
 func (l Lifetime) Duration() time.Duration { return time.Duration(l.Seconds) * time.Second }
 
 // parseTokenResponse makes of an answer a token response, an *Error or a *BadResponse.
-// hide takes out of an error what the request held.
+// repeats tells which of its texts hold what was sent.
 func parseTokenResponse(resp *egress.Response, now time.Time, repeats func(string) bool) (*TokenResponse, error) {
 	switch {
 	case resp.Status >= 300 && resp.Status < 400:
 		return nil, &BadResponse{Reason: "redirect (" + strconv.Itoa(resp.Status) + "), which is never followed"}
-	case resp.Status != http.StatusOK && resp.Status < 300:
-		return nil, &BadResponse{Reason: "status " + strconv.Itoa(resp.Status)}
-	case resp.Status != http.StatusOK:
+	case resp.Status < 200 || resp.Status >= 400:
 		return nil, newError(resp, now, repeats)
 	}
 	members, err := parseObject(resp.Body)
@@ -50,7 +49,7 @@ func parseTokenResponse(resp *egress.Response, now time.Time, repeats func(strin
 	} else if code != "" {
 		return nil, newError(resp, now, repeats)
 	}
-	t := &TokenResponse{Header: resp.Header, Body: resp.Body, ExpiresIn: parseLifetime(members["expires_in"])}
+	t := &TokenResponse{Header: ownHeader(resp.Header), Body: resp.Body, ExpiresIn: parseLifetime(members["expires_in"])}
 	tokens := []struct {
 		name string
 		to   *Secret
@@ -71,10 +70,22 @@ func parseTokenResponse(resp *egress.Response, now time.Time, repeats func(strin
 	if t.TokenType, err = optionalString(members, "token_type"); err != nil {
 		return nil, err
 	}
-	if !strings.EqualFold(t.TokenType, "Bearer") {
+	switch strings.ToLower(t.TokenType) {
+	case "bearer", "bearertoken", "": // Apigee sends the second, or none
+	default:
 		return nil, &BadResponse{Reason: "token_type is not Bearer"}
 	}
 	return t, nil
+}
+
+// ownHeader copies a header so that one value that is kept keeps no other: net/http and
+// Header.Clone put the values of all names into one array.
+func ownHeader(h http.Header) http.Header {
+	own := make(http.Header, len(h))
+	for name, values := range h {
+		own[name] = slices.Clone(values)
+	}
+	return own
 }
 
 // answerJSON bounds what is read of an answer, which egress has bounded in length.

@@ -8,6 +8,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +20,8 @@ import (
 )
 
 var testTime = time.Date(2006, 1, 2, 15, 4, 5, 0, time.UTC)
+
+func testNow() time.Time { return testTime }
 
 // verdict is the outcome of a response in the words of testdata.
 func verdict(resp *egress.Response) string {
@@ -108,6 +111,59 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+func TestReason(t *testing.T) {
+	for code, want := range map[string]string{
+		"invalid_client": "invalid_client", "invalid_target": "invalid_target", "": Refused, "invalid_client_7f3a": Refused, "Invalid_Client": Refused, redacted: Refused,
+	} {
+		if got := (&Error{Status: 400, Code: code}).Reason(); got != want {
+			t.Errorf("%q: %s, want %s", code, got, want)
+		}
+	}
+}
+
+// What is kept of an answer keeps nothing else of it alive: 2 KiB each are plenty.
+func TestKeptAnswersAreSmall(t *testing.T) {
+	const answers, most = 100, 100 * 2 << 10
+	live := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	filler := strings.Repeat("x", 250<<10)
+	body := []byte(`{"error":"` + filler + `","error_description":"` + filler + `"}`)
+	before := live()
+	var errs []error
+	for range answers {
+		_, err := parseTokenResponse(&egress.Response{Status: 400, Body: body}, testTime, func(string) bool { return false })
+		errs = append(errs, err)
+	}
+	if got := live() - before; got > most {
+		t.Errorf("%d errors keep %d bytes", answers, got)
+	}
+	runtime.KeepAlive(errs)
+
+	before = live()
+	var tokens []Secret
+	var values [][]string
+	for range answers {
+		h := http.Header{"X-Kept": {"1"}, "X-Large": {string(body)}} // as net/http does it, in one array
+		shared := append(h["X-Kept"], h["X-Large"]...)
+		h["X-Kept"], h["X-Large"] = shared[:1:1], shared[1:]
+		r, err := parseTokenResponse(&egress.Response{Status: 200, Header: h, Body: []byte(`{"access_token":"t","x":"` + filler + `"}`)}, testTime, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens, values = append(tokens, r.AccessToken), append(values, r.Header["X-Kept"])
+	}
+	if got := live() - before; got > most {
+		t.Errorf("%d tokens and headers keep %d bytes", answers, got)
+	}
+	runtime.KeepAlive(tokens)
+	runtime.KeepAlive(values)
+}
+
 // FuzzTokenResponse: what is accepted is safe for a header, bounded, and says Bearer; what
 // is refused says so in printable, bounded words.
 func FuzzTokenResponse(f *testing.F) {
@@ -136,7 +192,8 @@ func FuzzTokenResponse(f *testing.F) {
 			}
 			return
 		}
-		if status != 200 || r.AccessToken == "" || !strings.EqualFold(r.TokenType, "bearer") {
+		bearer := r.TokenType == "" || strings.EqualFold(r.TokenType, "bearer") || strings.EqualFold(r.TokenType, "bearertoken")
+		if status < 200 || status > 299 || r.AccessToken == "" || !bearer {
 			t.Fatalf("accepted %d %q", status, body)
 		}
 		for _, token := range []Secret{r.AccessToken, r.RefreshToken, r.IDToken} {

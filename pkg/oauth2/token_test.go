@@ -2,6 +2,7 @@ package oauth2
 
 import (
 	"bufio"
+	"context"
 	"crypto/hmac"
 	"encoding/base64"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -67,8 +69,8 @@ func grant() url.Values { return url.Values{"grant_type": {"client_credentials"}
 func TestRequestToken(t *testing.T) {
 	e := newEndpoint(t)
 	form := grant()
-	r := TokenRequest{
-		Endpoint: e.url, Auth: ClientAuth{Method: ClientSecretPost, ID: "i&d", Secret: "s=é+ %"}, Form: form,
+	r := Request{
+		Now: testNow, Endpoint: e.url, Proof: Post{ID: "i&d", Secret: "s=é+ %"}, Form: form,
 		Header: http.Header{"X-Extra": {"1"}, "Content-Type": {"text/plain"}},
 	}
 	got, err := RequestToken(t.Context(), newClient(t), r)
@@ -102,29 +104,36 @@ func TestRequestToken(t *testing.T) {
 	}
 }
 
-// Row 31: the provider receives the exact bytes, whether a secret is given raw or encoded.
+// Row 31: the provider receives the exact bytes. Only an operator's own may be given encoded.
 func TestBasic(t *testing.T) {
-	tests := []struct{ id, secret, wantID, wantSecret string }{
-		{"service", "cf4c655a-0622-4ce6-a0de-d3353ef0b714", "service", "cf4c655a-0622-4ce6-a0de-d3353ef0b714"},
-		{"a:b", "c:d", "a:b", "c:d"},
-		{"i&d", "s=+ %/é", "i&d", "s=+ %/é"},
-		{"id", "100%", "id", "100%"},
-		{"id", "a%zz", "id", "a%zz"},
-		{"id", "a%2", "id", "a%2"},
-		{"id", "p%2Bq%3Dr", "id", "p+q=r"},       // encoded already
-		{"id", "p%2bq~._-*", "id", "p+q~._-*"},   // encoded already
-		{"id", "p%2Bq+r", "id", "p%2Bq+r"},       // a plus: not encoded
-		{"id", "p%2Bq/r", "id", "p%2Bq/r"},       // a reserved character: not encoded
-		{"urn:x%3A", "~-._", "urn:x%3A", "~-._"}, // likewise
-		{"\xff\xfe", "\x80", "\xff\xfe", "\x80"}, // bytes are bytes
-		{"日本", "пароль", "日本", "пароль"},
-		{`a\"<>b`, "'!()", `a\"<>b`, "'!()"},
-		{"id", strings.Repeat("%41", 3), "id", "AAA"}, //
+	tests := []struct {
+		maybe                          bool // an operator's, who may have encoded them
+		id, secret, wantID, wantSecret string
+	}{
+		{false, "service", "cf4c655a-0622-4ce6-a0de-d3353ef0b714", "service", "cf4c655a-0622-4ce6-a0de-d3353ef0b714"},
+		{false, "a:b", "c:d", "a:b", "c:d"},
+		{false, "i&d", "s=+ %/é", "i&d", "s=+ %/é"},
+		{false, "id", "100%", "id", "100%"},
+		{false, "id", "pass%2Fword", "id", "pass%2Fword"}, // G06
+		{false, "i%64", "p%2Bq%3Dr", "i%64", "p%2Bq%3Dr"},
+		{false, "id", "p%2bq~._-*", "id", "p%2bq~._-*"},
+		{false, "\xff\xfe", "\x80", "\xff\xfe", "\x80"}, // bytes are bytes
+		{false, "日本", "пароль", "日本", "пароль"},
+		{false, `a\"<>b`, "'!()", `a\"<>b`, "'!()"},
+		{true, "i&d", "s=+ %/é", "i&d", "s=+ %/é"},
+		{true, "id", "a%zz", "id", "a%zz"},
+		{true, "id", "a%2", "id", "a%2"},
+		{true, "id", "p%2Bq%3Dr", "id", "p+q=r"},       // encoded already
+		{true, "id", "p%2bq~._-*", "id", "p+q~._-*"},   // encoded already
+		{true, "id", "%41%41%41", "id", "AAA"},         // encoded already
+		{true, "id", "p%2Bq+r", "id", "p%2Bq+r"},       // a plus: not encoded
+		{true, "id", "p%2Bq/r", "id", "p%2Bq/r"},       // a reserved character: not encoded
+		{true, "urn:x%3A", "~-._", "urn:x%3A", "~-._"}, // likewise
 	}
 	e := newEndpoint(t)
 	c := newClient(t)
 	for _, tt := range tests {
-		_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Form: grant(), Auth: ClientAuth{Method: ClientSecretBasic, ID: tt.id, Secret: Secret(tt.secret)}})
+		_, err := RequestToken(t.Context(), c, Request{Now: testNow, Endpoint: e.url, Form: grant(), Proof: Basic{ID: tt.id, Secret: Secret(tt.secret), MaybeEncoded: tt.maybe}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,8 +157,8 @@ func TestForwardedAuthorization(t *testing.T) {
 	e := newEndpoint(t)
 	c := newClient(t)
 	for _, v := range []Secret{"Basic c2VydmljZTpj", "basic  id:secret", "Basic \xe9"} {
-		_, err := RequestToken(t.Context(), c, TokenRequest{
-			Endpoint: e.url, Form: grant(), Auth: ClientAuth{Method: ClientSecretBasic, Authorization: v},
+		_, err := RequestToken(t.Context(), c, Request{
+			Now: testNow, Endpoint: e.url, Form: grant(), Proof: Forwarded{Authorization: v},
 			Header: http.Header{"Authorization": {"another"}},
 		})
 		if err != nil || len(e.head["Authorization"]) != 1 || e.head.Get("Authorization") != string(v) {
@@ -162,28 +171,26 @@ func TestForwardedAuthorization(t *testing.T) {
 func TestUnusableCredentials(t *testing.T) {
 	e := newEndpoint(t)
 	c := newClient(t)
-	for _, a := range []ClientAuth{
-		{Method: ClientSecretBasic, ID: "id"},
-		{Method: ClientSecretPost, ID: "id"},
-		{Method: ClientSecretJWT, ID: "id"},
-		{Method: ClientSecretBasic, Secret: "canary"},
-		{Method: ClientSecretBasic, ID: "a\r\nb", Secret: "canary"},
-		{Method: ClientSecretPost, ID: "id", Secret: "canary\n"},
-		{Method: ClientSecretPost, ID: "id\x7f", Secret: "canary"},
-		{Method: ClientSecretBasic, Authorization: "Basic canary\r\nX: y"},
+	for _, a := range []Proof{
+		Basic{ID: "id"},
+		Post{ID: "id"},
+		Assertion{ID: "id", Signer: HMAC{}},
+		Basic{Secret: "canary"},
+		Basic{ID: "a\r\nb", Secret: "canary"},
+		Post{ID: "id", Secret: "canary\n"},
+		Post{ID: "id\x7f", Secret: "canary"},
+		Forwarded{Authorization: "Basic canary\r\nX: y"},
+		Forwarded{},
+		ForwardedAssertion{ID: "id"},
+		ForwardedAssertion{ID: "id\n", Assertion: "canary"},
+		Assertion{Signer: HMAC{Secret: "canary"}},
 	} {
-		_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Auth: a, Form: grant()})
+		_, err := RequestToken(t.Context(), c, Request{Now: testNow, Endpoint: e.url, Proof: a, Form: grant()})
 		if !errors.Is(err, ErrCredentials) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%+v: %v", a, err)
 		}
 	}
-	for _, m := range []AuthMethod{PrivateKeyJWT, TLSClientAuth, SelfSignedTLSClientAuth, "", "new"} {
-		_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Auth: ClientAuth{Method: m, ID: "id", Secret: "canary"}, Form: grant()})
-		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "not available") {
-			t.Errorf("%s: %v", m, err)
-		}
-	}
-	_, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Auth: ClientAuth{Method: ClientSecretJWT, ID: "id", Secret: "canary", Alg: "RS256"}, Form: grant()})
+	_, err := RequestToken(t.Context(), c, Request{Now: testNow, Endpoint: e.url, Proof: Assertion{ID: "id", Signer: HMAC{Secret: "canary", Algorithm: "RS256"}}, Form: grant()})
 	if !errors.Is(err, errors.ErrUnsupported) {
 		t.Error(err)
 	}
@@ -194,8 +201,8 @@ func TestUnusableCredentials(t *testing.T) {
 
 func TestClientSecretJWT(t *testing.T) {
 	for alg, size := range map[string]int{"": 32, "HS256": 32, "HS384": 48, "HS512": 64} {
-		a := ClientAuth{Method: ClientSecretJWT, ID: "id", Secret: "secret", Alg: alg}
-		jwt, err := a.assertion("https://idp.test/token", testTime)
+		a := Assertion{ID: "id", Signer: HMAC{Secret: "secret", Algorithm: alg}}
+		jwt, err := a.make("https://idp.test/token", testTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +235,7 @@ func TestClientSecretJWT(t *testing.T) {
 	c := newClient(t)
 	seen := map[string]bool{}
 	for range 2 {
-		if _, err := RequestToken(t.Context(), c, TokenRequest{Endpoint: e.url, Form: grant(), Auth: ClientAuth{Method: ClientSecretJWT, ID: "id", Secret: "secret"}}); err != nil {
+		if _, err := RequestToken(t.Context(), c, Request{Now: testNow, Endpoint: e.url, Form: grant(), Proof: Assertion{ID: "id", Signer: HMAC{Secret: "secret"}}}); err != nil {
 			t.Fatal(err)
 		}
 		jwt := e.form.Get("client_assertion")
@@ -238,6 +245,47 @@ func TestClientSecretJWT(t *testing.T) {
 			t.Errorf("form %v", e.form)
 		}
 		seen[jwt] = true
+	}
+}
+
+func TestShortSecrets(t *testing.T) {
+	for n, short := range map[int]bool{0: true, 31: true, 32: false, 64: false} {
+		if h := (HMAC{Secret: Secret(strings.Repeat("s", n))}); h.Short() != short {
+			t.Errorf("%d bytes: %t", n, h.Short())
+		}
+	}
+}
+
+// An assertion says the caller's time, which also is what dates are measured by.
+func TestClock(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var claims struct{ Iat int64 }
+		decode(t, strings.Split(r.FormValue("client_assertion"), ".")[1], &claims)
+		if claims.Iat != testTime.Unix() {
+			t.Errorf("iat %d", claims.Iat)
+		}
+		w.Header().Set("Retry-After", testTime.Add(90*time.Second).Format(http.TimeFormat))
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer s.Close()
+	_, err := RequestToken(t.Context(), newClient(t), Request{Endpoint: s.URL, Now: testNow, Form: grant(), Proof: Assertion{ID: "id", Signer: HMAC{Secret: "secret"}}})
+	var no *Error
+	if !errors.As(err, &no) || no.RetryAfter != 90*time.Second {
+		t.Errorf("%v %+v", err, no)
+	}
+}
+
+func TestForwardedAssertion(t *testing.T) {
+	e := newEndpoint(t)
+	c := newClient(t)
+	for _, id := range []string{"", "id"} {
+		_, err := RequestToken(t.Context(), c, Request{Endpoint: e.url, Now: testNow, Form: grant(), Proof: ForwardedAssertion{ID: id, Assertion: "a.b.c"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.form.Get("client_assertion") != "a.b.c" || e.form.Get("client_assertion_type") != AssertionType || e.form.Has("client_id") != (id != "") || e.form.Get("client_id") != id {
+			t.Errorf("form %v", e.form)
+		}
 	}
 }
 
@@ -252,53 +300,77 @@ func decode(t *testing.T, segment string, to any) {
 	}
 }
 
-// A request that met a connection closed beforehand is repeated once, with an assertion of
-// its own; one that may spend something is not.
+// A request that met a dead connection is made once more, with an assertion of its own; one
+// that may spend something is not.
 func TestStaleConnection(t *testing.T) {
+	own := Assertion{ID: "id", Signer: HMAC{Secret: "secret"}}
 	for _, tt := range []struct {
-		grant string
-		want  int32
-		ok    bool
-	}{{"client_credentials", 3, true}, {"refresh_token", 2, false}} {
-		t.Run(tt.grant, func(t *testing.T) {
-			var requests atomic.Int32
-			assertions := make(chan string, 8)
-			addr := serveRaw(t, func(c net.Conn) {
-				br := bufio.NewReader(c)
-				for n := 0; ; n++ {
-					r, err := http.ReadRequest(br)
-					if err != nil {
-						return
+		grant    string
+		proof    Proof
+		repeated bool
+	}{
+		{"client_credentials", own, true},
+		{"password", own, true},
+		{"client_credentials", Basic{ID: "id", Secret: "secret"}, true},
+		{"client_credentials", ForwardedAssertion{Assertion: "a.b.c"}, false},
+		{"authorization_code", own, false},
+		{"refresh_token", own, false},
+		{"urn:ietf:params:oauth:grant-type:token-exchange", own, false},
+	} {
+		for _, death := range []string{"closed", "silent"} {
+			t.Run(fmt.Sprintf("%s %T %s", tt.grant, tt.proof, death), func(t *testing.T) {
+				t.Parallel()
+				var requests atomic.Int32
+				assertions := make(chan string, 8)
+				addr := serveRaw(t, func(c net.Conn) {
+					br := bufio.NewReader(c)
+					for {
+						r, err := http.ReadRequest(br)
+						if err != nil {
+							return
+						}
+						_ = r.ParseForm()
+						assertions <- r.Form.Get("client_assertion")
+						if requests.Add(1) == 2 {
+							if death == "silent" {
+								_, _ = io.Copy(io.Discard, br)
+							}
+							return
+						}
+						fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(goodAnswer), goodAnswer)
 					}
-					_ = r.ParseForm()
-					assertions <- r.Form.Get("client_assertion")
-					requests.Add(1)
-					if n == 1 {
-						return
+				})
+				c := newClient(t)
+				budget := 2 * time.Second
+				if !tt.repeated {
+					budget = 200 * time.Millisecond // the silence takes all of it
+				}
+				r := Request{Endpoint: "http://" + addr, Now: testNow, Form: url.Values{"grant_type": {tt.grant}}, Proof: tt.proof}
+				if _, err := RequestToken(t.Context(), c, r); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), budget)
+				defer cancel()
+				if _, err := RequestToken(ctx, c, r); (err == nil) != tt.repeated {
+					t.Fatal(err)
+				}
+				want := int32(2)
+				if tt.repeated {
+					want = 3
+				}
+				if got := requests.Load(); got != want {
+					t.Errorf("%d requests, want %d", got, want)
+				}
+				seen := map[string]bool{}
+				for range want {
+					a := <-assertions
+					if seen[a] && tt.proof == own {
+						t.Error("an assertion was sent twice")
 					}
-					fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(goodAnswer), goodAnswer)
+					seen[a] = true
 				}
 			})
-			c := newClient(t)
-			r := TokenRequest{Endpoint: "http://" + addr, Form: url.Values{"grant_type": {tt.grant}}, Auth: ClientAuth{Method: ClientSecretJWT, ID: "id", Secret: "secret"}}
-			if _, err := RequestToken(t.Context(), c, r); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := RequestToken(t.Context(), c, r); (err == nil) != tt.ok {
-				t.Fatal(err)
-			}
-			if got := requests.Load(); got != tt.want {
-				t.Errorf("%d requests, want %d", got, tt.want)
-			}
-			seen := map[string]bool{}
-			for range tt.want {
-				a := <-assertions
-				if seen[a] {
-					t.Error("an assertion was sent twice")
-				}
-				seen[a] = true
-			}
-		})
+		}
 	}
 }
 
@@ -326,7 +398,7 @@ func serveRaw(t *testing.T, f func(net.Conn)) string {
 }
 
 func TestNoAnswer(t *testing.T) {
-	_, err := RequestToken(t.Context(), newClient(t), TokenRequest{Endpoint: "http://127.0.0.1:1/?canary", Form: grant(), Auth: ClientAuth{Method: ClientSecretPost, ID: "id", Secret: "canary"}})
+	_, err := RequestToken(t.Context(), newClient(t), Request{Now: testNow, Endpoint: "http://127.0.0.1:1/?canary", Form: grant(), Proof: Post{ID: "id", Secret: "canary"}})
 	if !errors.Is(err, egress.Unreachable) || strings.Contains(err.Error(), "canary") {
 		t.Error(err)
 	}
@@ -339,8 +411,8 @@ func TestCodesStayWhole(t *testing.T) {
 		_, _ = io.WriteString(w, `{"error":"invalid_client","error_description":"no such client"}`)
 	}))
 	defer s.Close()
-	_, err := RequestToken(t.Context(), newClient(t), TokenRequest{
-		Endpoint: s.URL, Form: grant(), Auth: ClientAuth{Method: ClientSecretPost, ID: "id", Secret: "client"},
+	_, err := RequestToken(t.Context(), newClient(t), Request{
+		Now: testNow, Endpoint: s.URL, Form: grant(), Proof: Post{ID: "id", Secret: "client"},
 	})
 	var no *Error
 	if !errors.As(err, &no) || no.Code != "invalid_client" || no.Description != redacted {
@@ -369,20 +441,19 @@ func TestErrorsDoNotRepeatSecrets(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	}))
 	defer s.Close()
-	for _, a := range []ClientAuth{
-		{Method: ClientSecretPost, ID: "id", Secret: "canary /canary"},
-		{Method: ClientSecretBasic, ID: "id", Secret: "canary /canary"},
-		{Method: ClientSecretBasic, Authorization: "Basic aWQ6Y2FuYXJ5LWNhbmFyeS1jYW5hcnk="},
-		{Method: ClientSecretJWT, ID: "id", Secret: "canary-canary-canary-canary-canary"},
-		{Method: None, ID: "id"},
+	for _, a := range []Proof{
+		Post{ID: "id", Secret: "canary /canary"},
+		Basic{ID: "id", Secret: "canary /canary"},
+		Forwarded{Authorization: "Basic aWQ6Y2FuYXJ5LWNhbmFyeS1jYW5hcnk="},
+		Assertion{ID: "id", Signer: HMAC{Secret: "canary-canary-canary-canary-canary"}},
+		ForwardedAssertion{ID: "id", Assertion: "canary.assertion"},
 	} {
 		for part := range 20 {
 			form := grant()
 			form.Set("scope", strconv.Itoa(part))
-			form.Set("client_assertion", "canary.assertion")
 			form.Set("x-argument", "canary argument")
-			_, err := RequestToken(t.Context(), newClient(t), TokenRequest{
-				Endpoint: s.URL, Form: form, Auth: a, Header: http.Header{"X-Key": {"canary-key"}},
+			_, err := RequestToken(t.Context(), newClient(t), Request{
+				Now: testNow, Endpoint: s.URL, Form: form, Proof: a, Header: http.Header{"X-Key": {"canary-key"}},
 			})
 			var no *Error
 			if !errors.As(err, &no) {
@@ -390,7 +461,7 @@ func TestErrorsDoNotRepeatSecrets(t *testing.T) {
 			}
 			for _, canary := range []string{"canary", "aWQ6", "eyJ", "Y2FuYXJ5"} {
 				if strings.Contains(err.Error(), canary) {
-					t.Errorf("%s, part %d: %v", a.Method, part, err)
+					t.Errorf("%T, part %d: %v", a, part, err)
 				}
 			}
 		}
@@ -404,9 +475,12 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		[]Secret{canary},
 		map[string]Secret{"a": canary},
 		new(Secret(canary)),
-		ClientAuth{Secret: canary, Authorization: canary},
-		&ClientAuth{Secret: canary},
-		TokenRequest{Auth: ClientAuth{Secret: canary}, Form: url.Values{"a": {canary}}, Header: http.Header{"A": {canary}}},
+		Basic{Secret: canary},
+		Forwarded{Authorization: canary},
+		&Post{Secret: canary},
+		ForwardedAssertion{Assertion: canary},
+		Assertion{Signer: HMAC{Secret: canary}},
+		Request{Proof: Post{Secret: canary}, Form: url.Values{"a": {canary}}, Header: http.Header{"A": {canary}}},
 		TokenResponse{AccessToken: canary, Body: []byte(canary), Header: http.Header{"A": {canary}}},
 		&TokenResponse{Body: []byte(canary)},
 	}

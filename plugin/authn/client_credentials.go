@@ -206,7 +206,8 @@ func (c *clientAttempt) obtain(ctx context.Context) (*Result, Life, error) {
 // ask is the token request for c.
 func (c *clientAttempt) ask() *tokenAsk {
 	a := &tokenAsk{
-		auth:       oauth2.ClientAuth{Method: c.m.auth, ID: c.id, Secret: c.secret, Alg: c.m.assertAlg},
+		auth:       c.m.auth,
+		proof:      c.proof,
 		credential: c.id,
 		form:       url.Values{}, header: http.Header{},
 		clientInput: len(c.args) > 0 || len(c.headers) > 0 || c.assertion != "",
@@ -221,7 +222,6 @@ func (c *clientAttempt) ask() *tokenAsk {
 		a.issuedTo = []string{c.id}
 	}
 	if c.place == config.InHeader {
-		a.auth.Authorization = basicAuthorization(c.id, c.secret)
 		// Basic carries an id with reserved characters form-encoded (RFC 6749 §2.3.1); the
 		// token names it as it is.
 		if id, err := url.QueryUnescape(c.id); err == nil && id != c.id {
@@ -229,11 +229,24 @@ func (c *clientAttempt) ask() *tokenAsk {
 		}
 	}
 	if c.assertion != "" {
-		a.auth = oauth2.ClientAuth{Method: oauth2.None, ID: c.id}
-		a.form.Set("client_assertion_type", oauth2.AssertionType)
-		a.form.Set("client_assertion", string(c.assertion))
+		a.auth = oauth2.None // the assertion is all, whatever the configuration or the metadata say
 	}
 	return a
+}
+
+// proof presents c to the token endpoint by this method.
+func (c *clientAttempt) proof(by oauth2.AuthMethod) oauth2.Proof {
+	switch {
+	case c.assertion != "":
+		return oauth2.ForwardedAssertion{ID: c.id, Assertion: c.assertion}
+	case by == oauth2.ClientSecretPost:
+		return oauth2.Post{ID: c.id, Secret: c.secret}
+	case by == oauth2.ClientSecretJWT:
+		return oauth2.Assertion{ID: c.id, Signer: oauth2.HMAC{Algorithm: c.m.assertAlg, Secret: c.secret}}
+	case c.place == config.InHeader:
+		return oauth2.Forwarded{Authorization: basicAuthorization(c.id, c.secret)}
+	}
+	return oauth2.Basic{ID: c.id, Secret: c.secret}
 }
 
 // Hide implements Attempt.

@@ -45,9 +45,10 @@ type grantOf struct {
 
 // tokenAsk is what one credential makes of a token request.
 type tokenAsk struct {
-	auth        oauth2.ClientAuth // without a Method: the provider's metadata choose
-	credential  string            // whose it is, for a pause that the provider asks of it
-	form        url.Values        // beside the configured arguments
+	auth        oauth2.AuthMethod // "": the provider's metadata choose
+	proof       func(oauth2.AuthMethod) oauth2.Proof
+	credential  string     // whose it is, for a pause that the provider asks of it
+	form        url.Values // beside the configured arguments
 	header      http.Header
 	issuedTo    []string // the ids that tokens may name as their client; nil: not known
 	clientInput bool     // arguments, headers or an assertion of the client's own
@@ -122,9 +123,10 @@ func (g *grants) obtain(ctx context.Context, a *tokenAsk) (*Result, Life, error)
 	return res, tokenLife(res, answer.ExpiresIn, asked, g.cfg), nil
 }
 
-func (g *grants) request(ctx context.Context, a *tokenAsk) (oauth2.TokenRequest, error) {
-	request := oauth2.TokenRequest{Endpoint: g.cfg.TokenEndpoint, Form: url.Values{}, Header: g.headers.Clone(), Auth: a.auth}
-	if request.Endpoint == "" || request.Auth.Method == "" {
+func (g *grants) request(ctx context.Context, a *tokenAsk) (oauth2.Request, error) {
+	request := oauth2.Request{Endpoint: g.cfg.TokenEndpoint, Form: url.Values{}, Header: g.headers.Clone(), Now: g.env.Now}
+	auth := a.auth
+	if request.Endpoint == "" || auth == "" {
 		metadata, err := g.provider.Metadata(ctx)
 		if err != nil {
 			return request, err
@@ -135,10 +137,11 @@ func (g *grants) request(ctx context.Context, a *tokenAsk) (oauth2.TokenRequest,
 		if request.Endpoint == "" {
 			return request, errNoTokenEndpoint
 		}
-		if request.Auth.Method == "" {
-			request.Auth.Method = advertisedAuth(metadata)
+		if auth == "" {
+			auth = advertisedAuth(metadata)
 		}
 	}
+	request.Proof = a.proof(auth)
 	for _, form := range []url.Values{g.args, a.form} {
 		for name, values := range form {
 			request.Form[name] = values

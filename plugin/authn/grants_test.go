@@ -55,7 +55,10 @@ type asked struct {
 }
 
 func testAsk(g *grants) *asked {
-	return &asked{g: g, tokenAsk: tokenAsk{auth: oauth2.ClientAuth{Method: oauth2.ClientSecretBasic, ID: "service", Secret: "secret"}}}
+	return &asked{g: g, tokenAsk: tokenAsk{
+		auth:  oauth2.ClientSecretBasic,
+		proof: func(oauth2.AuthMethod) oauth2.Proof { return oauth2.Basic{ID: "service", Secret: "secret"} },
+	}}
 }
 
 func (a *asked) obtain(ctx context.Context) (*Result, Life, error) {

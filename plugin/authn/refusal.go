@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,7 +168,7 @@ func endpointRefusal(err error, more bool, now time.Time) *Refusal {
 	default:
 		return providerFault(err, now)
 	}
-	r := &Refusal{Cause: answer, Code: answer.Code, Reason: cmp.Or(answer.Code, "idp_refused"), keep: keepNegative}
+	r := &Refusal{Cause: answer, Code: answer.Code, Reason: answer.Reason(), keep: keepNegative}
 	switch {
 	case answer.Status == http.StatusUnauthorized:
 		r.Status, r.Code, r.CredentialsRefused = Unauthorized, "invalid_client", true
@@ -185,7 +184,7 @@ func endpointRefusal(err error, more bool, now time.Time) *Refusal {
 		fault := providerFault(err, now)
 		fault.Reason = "idp_bad_response"
 		return fault
-	case more, answer.Code == "invalid_request":
+	case more, answer.Code == "invalid_request": // the forwarded credentials are the client's input, too
 		r.Status, r.Code = Unauthorized, "invalid_request"
 	default:
 		r.Status, r.Code = Unexpected, "server_error"

@@ -80,7 +80,7 @@ func TestEndpointRefusal(t *testing.T) {
 		{name: "access_denied", err: &oauth2.Error{Status: 403, Code: "access_denied"}, outcome: Forbidden, code: "access_denied"},
 		{name: "invalid_scope of the client", err: &oauth2.Error{Status: 400, Code: "invalid_scope"}, client: true, outcome: Forbidden, code: "invalid_scope"},
 		{name: "the configuration's fault", err: &oauth2.Error{Status: 400, Code: "unsupported_grant_type"}, outcome: Unexpected, code: "server_error"},
-		{name: "what the client forwarded", err: &oauth2.Error{Status: 400, Code: "invalid_request"}, outcome: Unauthorized, code: "invalid_request"},
+		{name: "the forwarded credentials' fault", err: &oauth2.Error{Status: 400, Code: "invalid_request"}, outcome: Unauthorized, code: "invalid_request"},
 		{name: "the client's fault", err: &oauth2.Error{Status: 400, Code: "invalid_request"}, client: true, outcome: Unauthorized, code: "invalid_request"},
 		{name: "404 of a wrong endpoint", err: &oauth2.Error{Status: 404}, outcome: Unexpected, code: "server_error"},
 		{name: "429", err: &oauth2.Error{Status: 429, RetryAfter: time.Minute}, client: true, outcome: Unavailable, code: "temporarily_unavailable"},
