@@ -1,20 +1,23 @@
 // Package devgateway is an embedded development gateway: it speaks Kong's side of the plugin protocol, holds as much of Kong's Admin API as
 // the documented commands need, and proxies HTTP. It exists so that the plugin can be seen and tested on a machine with nothing but Go.
 //
-// It is NOT a Kong for production, and none at all: one worker, one plugin server per plugin, only the access phase, no TLS listener, no
-// database, no consumers' plugins, no balancing, errors always as JSON, and header names in Go's canonical spelling (values are kept byte
-// for byte). Where it does imitate Kong 3.9 (instances, retries, the PDK's strictness, forms and PATCH, the order in which headers are
-// dropped) it follows Kong's sources, and it never lets a request through when a plugin fails.
+// It is not Kong and not fit for production: one plugin server per plugin, only the access phase, no TLS listener, no database, none of
+// Kong's own plugins, no balancing, no gRPC, errors always as JSON, and header names in Go's canonical spelling (values are kept byte
+// for byte). Where it does imitate Kong 3.9 it follows measurements and Kong's sources, also where Kong is harsh: instances per worker and
+// the claim that a failed send leaves behind, the PDK's strictness and its losses, response headers that come before the upstream's,
+// nginx's limits and refusals, trusted addresses, forms and PATCH. It never lets a request through when a plugin fails.
 package devgateway
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -36,8 +39,13 @@ type Options struct {
 	Resolve map[string]string // "host:port" of an upstream -> the address to dial, as curl --resolve
 	Logger  *slog.Logger      // nil: nothing is logged
 
+	Workers    int      // nginx's worker processes: each has its own instances and connections to the plugin server; 0 = 1
+	TrustedIPs []string // Kong's trusted_ips: addresses and networks whose X-Forwarded-* and X-Real-IP headers are believed
+
 	// ReadTimeout is how long a plugin may be silent (Kong's lua_socket_read_timeout); 0 = 60 s.
 	ReadTimeout time.Duration
+	// ClaimStep is how long a request waits before it looks again at an instance that another request starts. It looks 100 times. 0 = 100 ms.
+	ClaimStep time.Duration
 }
 
 // Plugin is one plugin server.
@@ -56,6 +64,8 @@ type Gateway struct {
 	plugins []*pluginHost // by priority, highest first
 	current atomic.Pointer[snapshot]
 
+	trusted   []netip.Prefix
+	seed      maphash.Seed // spreads connections over the workers
 	transport *http.Transport
 	requests  atomic.Int64
 	seq       int64 // guarded by the store's lock
@@ -72,12 +82,19 @@ type snapshot struct {
 
 // New loads the declarative file and starts the plugin servers that have a command. Close ends them.
 func New(opts Options) (*Gateway, error) {
-	g := &Gateway{log: opts.Logger, nodeID: newUUID()}
+	g := &Gateway{log: opts.Logger, nodeID: newUUID(), seed: maphash.MakeSeed()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	if opts.ReadTimeout == 0 {
 		opts.ReadTimeout = 60 * time.Second
+	}
+	if opts.ClaimStep == 0 {
+		opts.ClaimStep = claimStep
+	}
+	var err error
+	if g.trusted, err = parseTrusted(opts.TrustedIPs); err != nil {
+		return nil, err
 	}
 	schemas := map[string]*kongschema.Field{}
 	for _, p := range opts.Plugins {
@@ -91,12 +108,13 @@ func New(opts Options) (*Gateway, error) {
 		if schemas[info.Name], err = pluginSchema(info.Schema); err != nil {
 			return nil, err
 		}
-		g.plugins = append(g.plugins, &pluginHost{
-			info: info, host: pluginserver.NewHost(socket), socket: socket, log: g.log, readTimeout: opts.ReadTimeout, instances: map[string]*instance{},
-		})
+		h := &pluginHost{info: info, socket: socket, log: g.log, readTimeout: opts.ReadTimeout, claimStep: opts.ClaimStep}
+		for range max(1, opts.Workers) {
+			h.workers = append(h.workers, &worker{host: pluginserver.NewHost(socket), instances: map[string]*instance{}})
+		}
+		g.plugins = append(g.plugins, h)
 	}
 	slices.SortStableFunc(g.plugins, func(a, b *pluginHost) int { return b.info.Priority - a.info.Priority })
-	var err error
 	if g.store, err = newStore(schemas, g.rebuild); err != nil {
 		return nil, err
 	}
@@ -122,7 +140,9 @@ func (g *Gateway) Close() {
 	g.cancel()
 	g.processes.Wait()
 	for _, p := range g.plugins {
-		p.host.Close()
+		for _, w := range p.workers {
+			w.host.Close()
+		}
 	}
 	g.transport.CloseIdleConnections()
 }
@@ -194,17 +214,20 @@ func (s *store) enabled(kindName string) map[string]map[string]any {
 	return out
 }
 
-// pluginFor is the configuration of a plugin for a route: the most particular one counts, and only that.
-func (s *snapshot) pluginFor(name string, r *compiledRoute) *configured {
+// pluginFor is the configuration of a plugin for a route and a consumer ("" = none): the most particular one counts, and only that.
+func (s *snapshot) pluginFor(name string, r *compiledRoute, consumer string) *configured {
 	route, _ := r.entity["id"].(string)
 	service, _ := r.service["id"].(string)
 	var best *configured
 	rank := -1
 	for _, c := range s.plugins[name] {
-		if c.route != "" && c.route != route || c.service != "" && c.service != service {
+		if c.route != "" && c.route != route || c.service != "" && c.service != service || c.consumer != "" && c.consumer != consumer {
 			continue
 		}
 		n := 0
+		if c.consumer != "" {
+			n += 4
+		}
 		if c.route != "" {
 			n += 2
 		}

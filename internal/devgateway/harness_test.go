@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,9 +14,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
+
+// patience ends every wait that a fault would make endless.
+const patience = time.Minute
 
 // probeSchema has one field of each sort that forms and PATCH treat differently.
 const probeSchema = `{"name":"probe","fields":[
@@ -110,14 +115,22 @@ type world struct {
 	admin  http.Handler
 	proxy  *httptest.Server
 	socket string
-	stop   func() // ends the plugin server
+	stop   func()       // ends the plugin server
+	ended  <-chan error // … which it tells here
 
-	mu   sync.Mutex // guards seen
-	seen []*http.Request
-	body string
+	mu    sync.Mutex // guards what follows
+	seen  []*http.Request
+	body  string
+	sends http.Header // what the upstream answers beside X-Up
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldWith(t, Options{})
+}
+
+// newWorldWith is newWorld with some settings of the gateway.
+func newWorldWith(t *testing.T, o Options) *world {
 	t.Helper()
 	w := &world{t: t, probe: &probe{}, socket: filepath.Join(t.TempDir(), "s")}
 	upstream := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -126,6 +139,9 @@ func newWorld(t *testing.T) *world {
 		w.seen, w.body = append(w.seen, r), string(body)
 		w.mu.Unlock()
 		rw.Header().Set("X-Up", "1")
+		w.mu.Lock()
+		maps.Copy(rw.Header(), w.sends)
+		w.mu.Unlock()
 		_, _ = io.WriteString(rw, "upstream")
 	}))
 	t.Cleanup(upstream.Close)
@@ -135,20 +151,22 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.gw, err = New(Options{
-		Plugins: []Plugin{{Dump: dump, Socket: w.socket}}, KongYML: []byte(probeYML),
-		Resolve: map[string]string{"httpbin.org:80": upstream.Listener.Addr().String()},
-	})
+	o.Plugins, o.KongYML = []Plugin{{Dump: dump, Socket: w.socket}}, []byte(probeYML)
+	o.Resolve = map[string]string{"httpbin.org:80": upstream.Listener.Addr().String()}
+	w.gw, err = New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.admin = w.gw.AdminHandler()
-	w.proxy = httptest.NewServer(w.gw.ProxyHandler())
+	w.proxy = httptest.NewUnstartedServer(nil)
+	w.proxy.Config = w.gw.ProxyServer()
+	w.proxy.Start()
+	w.proxy.Client().Timeout = patience
 	t.Cleanup(func() { w.proxy.Close(); w.gw.Close(); w.stop() })
 	return w
 }
 
-// serve starts a plugin server on the socket, for the first time or after stop.
+// serve starts a plugin server on the socket, for the first time, after stop, or as a successor. ended gets Serve's error.
 func (w *world) serve(info pluginserver.Info) {
 	w.t.Helper()
 	l, err := pluginserver.Listen(pluginserver.SocketOptions{Path: w.socket})
@@ -156,15 +174,27 @@ func (w *world) serve(info pluginserver.Info) {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	srv := pluginserver.NewServer(pluginserver.Options{Plugin: w.probe, Info: info})
-	go func() { done <- srv.Serve(ctx, l) }()
+	ended := make(chan error, 1)
+	srv := pluginserver.NewServer(pluginserver.Options{Plugin: w.probe, Info: info, WatchInterval: time.Millisecond})
+	go func() { ended <- srv.Serve(ctx, l) }()
+	w.ended = ended
 	w.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		w.endOf(ended)
+	})
+}
+
+// endOf waits for a plugin server that is told to end, or that has a successor.
+func (w *world) endOf(server <-chan error) {
+	w.t.Helper()
+	select {
+	case err := <-server:
+		if err != nil {
 			w.t.Errorf("plugin server: %v", err)
 		}
-	})
+	case <-time.After(patience):
+		w.t.Error("the plugin server does not end")
+	}
 }
 
 // call asks the Admin API.
@@ -188,11 +218,14 @@ func (w *world) call(method, path, contentType, body string) (int, map[string]an
 // raw sends bytes to the proxy and returns the answer: what a client writes is not touched.
 func (w *world) raw(request string) (*http.Response, string) {
 	w.t.Helper()
-	conn, err := net.Dial("tcp", w.proxy.Listener.Addr().String())
+	conn, err := net.DialTimeout("tcp", w.proxy.Listener.Addr().String(), patience)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		w.t.Fatal(err)
+	}
 	if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
 		w.t.Fatal(err)
 	}
@@ -223,6 +256,30 @@ func (w *world) send(r *http.Request) (*http.Response, string) {
 		w.t.Fatal(err)
 	}
 	return res, string(body)
+}
+
+// sendHTTP2 is send by HTTP/2 without TLS.
+func (w *world) sendHTTP2(r *http.Request) (*http.Response, string) {
+	w.t.Helper()
+	res, body, err := w.askHTTP2(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res, body
+}
+
+func (w *world) askHTTP2(r *http.Request) (*http.Response, string, error) {
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols}
+	defer transport.CloseIdleConnections()
+	res, err := (&http.Client{Transport: transport, Timeout: patience}).Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return res, string(body), err
 }
 
 // upstream is the last request that the upstream has seen, and how many there were.

@@ -42,7 +42,7 @@ var methods = func() map[string]method {
 var laterOnly = []string{
 	"kong.response.get_status", "kong.response.get_header", "kong.response.get_headers", "kong.response.get_source",
 	"kong.service.response.get_status", "kong.service.response.get_header", "kong.service.response.get_headers",
-	"kong.service.response.get_raw_body", "kong.log.serialize", "kong.log.set_serialize_value",
+	"kong.service.response.get_raw_body", "kong.log.serialize",
 }
 
 var errWrongPhase = luaError("function cannot be called in access phase")
@@ -73,16 +73,16 @@ func text(f func(*exchange) string) method {
 }
 
 func number(f func(*exchange) int) method {
-	return func(p *pdk, _ []byte) ([]byte, error) { return encodeInt(f(p.x)), nil }
+	return func(p *pdk, _ []byte) ([]byte, error) { return pluginserver.AppendInt(nil, int32(f(p.x))), nil }
 }
 
 var requestMethods = map[string]method{
 	"kong.request.get_scheme":           text((*exchange).clientScheme),
 	"kong.request.get_host":             text((*exchange).clientHost),
 	"kong.request.get_port":             number((*exchange).serverPort),
-	"kong.request.get_forwarded_scheme": text((*exchange).clientScheme), // no address is trusted: what the client claims is not looked at
-	"kong.request.get_forwarded_host":   text((*exchange).clientHost),
-	"kong.request.get_forwarded_port":   number((*exchange).serverPort),
+	"kong.request.get_forwarded_scheme": text((*exchange).forwardedScheme),
+	"kong.request.get_forwarded_host":   text((*exchange).forwardedHost),
+	"kong.request.get_forwarded_port":   number((*exchange).forwardedPort),
 	"kong.request.get_method":           text(func(x *exchange) string { return x.method }),
 	"kong.request.get_path":             text(func(x *exchange) string { return normalizePath(x.rawPath()) }),
 	"kong.request.get_path_with_query":  text(func(x *exchange) string { return x.uri }),
@@ -91,7 +91,7 @@ var requestMethods = map[string]method{
 		return encodeNumber(float64(p.x.in.ProtoMajor) + float64(p.x.in.ProtoMinor)/10), nil
 	},
 	"kong.request.get_query_arg": func(p *pdk, args []byte) ([]byte, error) {
-		name, err := decodeString(args)
+		name, err := pluginserver.DecodeString(args)
 		if err != nil {
 			return nil, err
 		}
@@ -115,7 +115,7 @@ var requestMethods = map[string]method{
 		return encodeStruct(queryValues(list)), nil
 	},
 	"kong.request.get_header": func(p *pdk, args []byte) ([]byte, error) {
-		name, err := decodeString(args)
+		name, err := pluginserver.DecodeString(args)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +127,7 @@ var requestMethods = map[string]method{
 		if err != nil {
 			return nil, err
 		}
-		return encodeStruct(p.x.getHeaders(limit)), nil
+		return pluginserver.AppendRawHeaders(nil, p.x.getHeaders(limit)), nil
 	},
 	"kong.request.get_raw_body": func(p *pdk, _ []byte) ([]byte, error) {
 		if err := p.x.loadBody(); err != nil {
@@ -143,7 +143,7 @@ var requestMethods = map[string]method{
 
 // decodeLimit reads the number that get_headers and get_query take: 1 to 1000.
 func decodeLimit(name string, args []byte) (int, error) {
-	n, err := decodeInt(args)
+	n, err := pluginserver.DecodeInt(args)
 	switch {
 	case err != nil:
 		return 0, err
@@ -152,153 +152,7 @@ func decodeLimit(name string, args []byte) (int, error) {
 	case n > 1000:
 		return 0, luaError(name + " must be <= 1000")
 	}
-	return n, nil
-}
-
-var clientMethods = map[string]method{
-	"kong.client.get_ip":             text(func(x *exchange) string { ip, _ := x.remote(); return ip }),
-	"kong.client.get_forwarded_ip":   text(func(x *exchange) string { ip, _ := x.remote(); return ip }),
-	"kong.client.get_port":           number(func(x *exchange) int { _, port := x.remote(); return port }),
-	"kong.client.get_forwarded_port": number(func(x *exchange) int { _, port := x.remote(); return port }),
-	"kong.client.get_protocol":       text((*exchange).clientScheme),
-	"kong.client.get_consumer": func(p *pdk, _ []byte) ([]byte, error) {
-		return encodeConsumer(p.x.consumer), nil
-	},
-	"kong.client.get_credential": func(p *pdk, _ []byte) ([]byte, error) {
-		e := encoder{entity: p.x.credential}
-		e.str(1, "id")
-		e.str(2, "consumer_id")
-		return e.out, nil
-	},
-	"kong.client.load_consumer": func(p *pdk, args []byte) ([]byte, error) {
-		fields, err := decodeFields(args)
-		if err != nil {
-			return nil, err
-		}
-		id, byName := "", false
-		for _, f := range fields {
-			switch f.number {
-			case 1:
-				id = string(f.raw)
-			case 2:
-				byName = f.num != 0
-			}
-		}
-		if !isUUID(id) && !byName {
-			return nil, luaError("cannot load a consumer with an id that is not a uuid")
-		}
-		if c := p.gw.store.find("consumers", id); c != nil && (byName || c["id"] == id) {
-			return encodeConsumer(c), nil
-		}
-		return nil, nil
-	},
-	"kong.client.authenticate": func(p *pdk, args []byte) ([]byte, error) {
-		fields, err := decodeFields(args)
-		if err != nil {
-			return nil, err
-		}
-		var consumer, credential map[string]any
-		for _, f := range fields {
-			switch f.number {
-			case 1:
-				consumer, err = decodeNamed(f.raw, map[int]string{1: "id", 3: "username", 4: "custom_id"})
-			case 2:
-				credential, err = decodeNamed(f.raw, map[int]string{1: "id", 2: "consumer_id"})
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-		if consumer == nil && credential == nil {
-			return nil, luaError("either credential or consumer must be provided")
-		}
-		p.x.consumer, p.x.credential = consumer, credential
-		return nil, nil
-	},
-}
-
-var otherMethods = map[string]method{
-	"kong.ctx.shared.set": func(p *pdk, args []byte) ([]byte, error) {
-		k, v, err := decodeKV(args)
-		if err == nil {
-			p.x.shared[k] = v
-		}
-		return nil, err
-	},
-	"kong.ctx.shared.get": func(p *pdk, args []byte) ([]byte, error) {
-		k, err := decodeString(args)
-		return encodeValue(p.x.shared[k]), err
-	},
-	"kong.nginx.set_ctx": func(p *pdk, args []byte) ([]byte, error) {
-		k, v, err := decodeKV(args)
-		if err == nil {
-			p.x.nginxCtx[k] = v
-		}
-		return nil, err
-	},
-	"kong.nginx.get_ctx": func(p *pdk, args []byte) ([]byte, error) {
-		k, err := decodeString(args)
-		return encodeValue(p.x.nginxCtx[k]), err
-	},
-	"kong.nginx.get_var": func(p *pdk, args []byte) ([]byte, error) {
-		k, err := decodeString(args)
-		if err != nil {
-			return nil, err
-		}
-		return encodeString(p.x.variable(k)), nil
-	},
-	"kong.nginx.get_subsystem": text(func(*exchange) string { return "http" }),
-	"kong.nginx.get_tls1_version_str": text(func(x *exchange) string {
-		if x.in.TLS == nil {
-			return ""
-		}
-		return "TLSv1.3"
-	}),
-	"kong.nginx.req_start_time": func(p *pdk, _ []byte) ([]byte, error) {
-		return encodeNumber(float64(p.x.started.UnixMilli()) / 1000), nil
-	},
-	"kong.node.get_id":           func(p *pdk, _ []byte) ([]byte, error) { return encodeString(p.gw.nodeID), nil },
-	"kong.node.get_memory_stats": func(*pdk, []byte) ([]byte, error) { return nil, nil },
-	"kong.ip.is_trusted":         func(*pdk, []byte) ([]byte, error) { return nil, nil }, // no address is
-	"kong.router.get_route":      func(p *pdk, _ []byte) ([]byte, error) { return encodeRoute(p.x.route.entity), nil },
-	"kong.router.get_service":    func(p *pdk, _ []byte) ([]byte, error) { return encodeService(p.x.route.service), nil },
-}
-
-// variable is one of nginx's, of those that plugins read; unknown ones are empty.
-func (x *exchange) variable(name string) string {
-	ip, port := x.remote()
-	switch name {
-	case "remote_addr", "realip_remote_addr":
-		return ip
-	case "remote_port":
-		return fmt.Sprint(port)
-	case "scheme":
-		return x.clientScheme()
-	case "host":
-		return x.clientHost()
-	case "server_port":
-		return fmt.Sprint(x.serverPort())
-	case "request_method":
-		return x.method
-	case "request_uri":
-		return x.uri
-	case "uri":
-		return normalizePath(x.rawPath())
-	case "args", "query_string":
-		return x.query
-	case "server_protocol":
-		return x.in.Proto
-	case "request_id", "kong_request_id":
-		return x.id
-	case "content_type", "content_length":
-		v, _ := x.getHeader(name)
-		return v
-	}
-	if header, ok := strings.CutPrefix(name, "http_"); ok {
-		v, _ := x.getHeader(header)
-		return v
-	}
-	return ""
+	return int(n), nil
 }
 
 // logAt writes what a plugin says in Kong's log, that is in ours.
@@ -309,6 +163,9 @@ func logAt(level string) method {
 	}[level]
 	return func(p *pdk, args []byte) ([]byte, error) {
 		list, err := decodeList(args, 0)
+		if err == nil && len(list) == 0 {
+			err = luaError("nothing to log")
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -76,7 +76,7 @@ func TestGetters(t *testing.T) {
 				got[i] = err.Error()
 				return err
 			}
-			got[i], err = decodeString(reply)
+			got[i], err = pluginserver.DecodeString(reply)
 			if err != nil {
 				return err
 			}
@@ -98,7 +98,7 @@ func TestGetHeaders(t *testing.T) {
 	for _, limit := range []int{1000, 3} {
 		var got []pluginserver.Header
 		w.event(func(e *pluginserver.Event) error {
-			reply, err := e.Ask("kong.request.get_headers", encodeInt(limit))
+			reply, err := e.Ask("kong.request.get_headers", pluginserver.AppendInt(nil, int32(limit)))
 			if err == nil {
 				got, err = pluginserver.DecodeHeaders(reply)
 			}
@@ -191,8 +191,8 @@ func TestStrictness(t *testing.T) {
 		{"wrong phase: serialize", "kong.log.serialize", nil},
 		{"wrong phase: service response", "kong.service.response.get_status", nil},
 		{"no limit", "kong.request.get_headers", nil},
-		{"limit too large", "kong.request.get_headers", encodeInt(1001)},
-		{"query limit", "kong.request.get_query", encodeInt(0)},
+		{"limit too large", "kong.request.get_headers", pluginserver.AppendInt(nil, 1001)},
+		{"query limit", "kong.request.get_query", pluginserver.AppendInt(nil, 0)},
 		{"null as header", "kong.service.request.set_headers", encodeStruct(map[string]any{"x": []any{true}})},
 		{"table as header", "kong.service.request.set_header", kv("x", map[string]any{"a": "b"})},
 		{"false as header", "kong.service.request.set_header", kv("x", false)},
@@ -245,22 +245,39 @@ func TestExit(t *testing.T) {
 
 func TestBodies(t *testing.T) {
 	w := newWorld(t)
-	for _, size := range []int{0, 100, bodyBuffer, bodyBuffer + 1} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
+	const known, chunked = 10_239, 8_192 // what nginx keeps in memory
+	for _, c := range []struct {
+		name         string
+		size         int
+		chunk, http2 bool
+		onDisk       bool
+	}{
+		{"none", 0, false, false, false},
+		{"small", 100, false, false, false},
+		{"most with a length", known, false, false, false},
+		{"more with a length", known + 1, false, false, true},
+		{"most in chunks", chunked, true, false, false},
+		{"more in chunks", chunked + 1, true, false, true},
+		{"most by HTTP/2", chunked, true, true, false},
+		{"more by HTTP/2", chunked + 1, true, true, true},
+		{"more by HTTP/2 with a length", chunked + 1, false, true, true},
+	} {
+		size := c.size
+		t.Run(c.name, func(t *testing.T) {
 			var inMemory, path, onDisk string
 			w.handle(func(e *pluginserver.Event) error {
 				reply, err := e.Ask("kong.request.get_raw_body", nil)
 				if err != nil {
 					return err
 				}
-				fields, err := decodeFields(reply)
+				fields, err := pluginserver.DecodeMembers(reply)
 				inMemory, path, onDisk = "", "", ""
 				for _, f := range fields {
-					switch f.number {
+					switch f.Number {
 					case 1:
-						inMemory = string(f.raw)
+						inMemory = string(f.Bytes)
 					case 2:
-						path = string(f.raw)
+						path = string(f.Bytes)
 						raw, err := os.ReadFile(path)
 						if err != nil {
 							return err
@@ -275,13 +292,24 @@ func TestBodies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if res, answer := w.send(r); res.StatusCode != http.StatusOK {
+			if c.chunk {
+				r.ContentLength = -1
+			}
+			send := w.send
+			if c.http2 {
+				send = w.sendHTTP2
+			}
+			if res, answer := send(r); res.StatusCode != http.StatusOK {
 				t.Fatalf("%d %s", res.StatusCode, answer)
+			}
+			// nginx sends a body on with its length, however it came.
+			if up, _ := w.upstream(); up.ContentLength != int64(size) || len(up.TransferEncoding) > 0 {
+				t.Errorf("to the upstream: length %d, encoding %q", up.ContentLength, up.TransferEncoding)
 			}
 			if w.body != body {
 				t.Errorf("the upstream got %d bytes", len(w.body))
 			}
-			if size > bodyBuffer {
+			if c.onDisk {
 				if onDisk != body {
 					t.Errorf("%d bytes on disk", len(onDisk))
 				}
@@ -334,7 +362,7 @@ func TestSharedAndConsumer(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			id, err := decodeString(reply)
+			id, err := pluginserver.DecodeString(reply)
 			if err != nil {
 				return err
 			}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
 
 // The half of the PDK that changes things: the request to the service and the response to the client.
@@ -15,7 +15,7 @@ import (
 // withString makes a method of a setter that takes one string.
 func withString(f func(p *pdk, s string) error) method {
 	return func(p *pdk, args []byte) ([]byte, error) {
-		s, err := decodeString(args)
+		s, err := pluginserver.DecodeString(args)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +59,7 @@ var serviceMethods = map[string]method{
 		return nil
 	}),
 	"kong.service.request.set_raw_query": withString(func(p *pdk, s string) error {
-		p.x.query = s
+		p.x.query = strings.NewReplacer(" ", "%20", "\r", "%0D", "\n", "%0A").Replace(s) // and nothing else
 		return nil
 	}),
 	"kong.service.request.set_method": withString(func(p *pdk, s string) error {
@@ -81,11 +81,21 @@ var serviceMethods = map[string]method{
 		p.x.setRequestHeader(name, values, len(values) != 1)
 		return nil
 	}),
-	"kong.service.request.add_header": withHeader(func(p *pdk, name string, values []string) error {
-		old := p.x.header.Values(name)
-		p.x.setRequestHeader(name, append(slices.Clone(old), values...), true)
-		return nil
-	}),
+	"kong.service.request.add_header": func(p *pdk, args []byte) ([]byte, error) {
+		name, v, err := decodeKV(args)
+		if err != nil {
+			return nil, err
+		}
+		values, err := headerValues(name, v)
+		if err != nil {
+			return nil, err
+		}
+		if _, list := v.([]any); list || len(values) == 0 {
+			values = []string{"table: 0x7f0000000000"} // what Lua prints for a list, which this function does not take
+		}
+		p.x.setRequestHeader(name, append(slices.Clone(p.x.header.Values(name)), values...), true)
+		return nil, nil
+	},
 	"kong.service.request.clear_header": withString(func(p *pdk, name string) error {
 		setHeader(p.x.header, name, nil)
 		return nil
@@ -103,17 +113,17 @@ var serviceMethods = map[string]method{
 		return nil
 	}),
 	"kong.service.set_target": func(p *pdk, args []byte) ([]byte, error) {
-		fields, err := decodeFields(args)
+		members, err := pluginserver.DecodeMembers(args)
 		if err != nil {
 			return nil, err
 		}
 		host, port := "", 0
-		for _, f := range fields {
-			switch f.number {
+		for _, m := range members {
+			switch m.Number {
 			case 1:
-				host = string(f.raw)
+				host = string(m.Bytes)
 			case 2:
-				port = int(int32(uint32(f.num)))
+				port = int(int32(uint32(m.Value)))
 			}
 		}
 		if port < 1 || port > 65535 {
@@ -165,12 +175,11 @@ func encodeQuery(m map[string]any) (string, error) {
 }
 
 var responseMethods = map[string]method{
-	"kong.response.set_status": func(p *pdk, args []byte) ([]byte, error) {
-		status, err := decodeInt(args)
+	"kong.response.set_status": func(_ *pdk, args []byte) ([]byte, error) { // the upstream's status replaces it
+		status, err := pluginserver.DecodeInt(args)
 		if err == nil && (status < 100 || status > 599) {
 			err = luaError("code must be a number between 100 and 599")
 		}
-		p.x.status = status
 		return nil, err
 	},
 	"kong.response.set_header": withHeader(func(p *pdk, name string, values []string) error {
@@ -190,20 +199,20 @@ var responseMethods = map[string]method{
 		return nil, eachHeader(args, func(name string, values []string, _ bool) { setResponseHeader(p.x.response, name, values) })
 	},
 	"kong.response.exit": func(p *pdk, args []byte) ([]byte, error) {
-		fields, err := decodeFields(args)
+		members, err := pluginserver.DecodeMembers(args)
 		if err != nil {
 			return nil, err
 		}
 		exit := &exitAnswer{header: http.Header{}}
-		for _, f := range fields {
-			switch f.number {
+		for _, m := range members {
+			switch m.Number {
 			case 1:
-				exit.status = int(int32(uint32(f.num)))
+				exit.status = int(int32(uint32(m.Value)))
 			case 2:
-				exit.body = slices.Clone(f.raw)
+				exit.body = slices.Clone(m.Bytes)
 			case 3:
 				set := func(name string, values []string, _ bool) { setResponseHeader(exit.header, name, values) }
-				if err := eachHeader(f.raw, set); err != nil {
+				if err := eachHeader(m.Bytes, set); err != nil {
 					return nil, err
 				}
 			}
@@ -233,97 +242,4 @@ func setResponseHeader(h http.Header, name string, values []string) {
 var single = []string{
 	"Server", "Date", "Content-Encoding", "Location", "Refresh", "Last-Modified", "Content-Range", "Accept-Ranges", "Www-Authenticate",
 	"Expires", "Etag", "Content-Length", "Content-Type",
-}
-
-// decodeNamed reads the string members of a message into a table; a message without any is a table, too.
-func decodeNamed(b []byte, names map[int]string) (map[string]any, error) {
-	fields, err := decodeFields(b)
-	out := map[string]any{}
-	for _, f := range fields {
-		if name, ok := names[int(f.number)]; ok {
-			out[name] = string(f.raw)
-		}
-	}
-	return out, err
-}
-
-// encoder writes an entity member by member; null and absent members are left out.
-type encoder struct {
-	entity map[string]any
-	out    []byte
-}
-
-func (e *encoder) str(n protowire.Number, name string) {
-	if s, ok := e.entity[name].(string); ok && s != "" {
-		e.out = appendString(e.out, n, s)
-	}
-}
-
-func (e *encoder) integer(n protowire.Number, name string) {
-	switch v := e.entity[name].(type) {
-	case float64:
-		e.out = appendInt(e.out, n, int64(v))
-	case bool:
-		if v {
-			e.out = appendInt(e.out, n, 1)
-		}
-	}
-}
-
-func (e *encoder) list(n protowire.Number, name string) {
-	values, _ := e.entity[name].([]any)
-	for _, v := range values {
-		if s, ok := v.(string); ok {
-			e.out = appendString(e.out, n, s)
-		}
-	}
-}
-
-func encodeConsumer(entity map[string]any) []byte {
-	e := encoder{entity: entity}
-	e.str(1, "id")
-	e.integer(2, "created_at")
-	e.str(3, "username")
-	e.str(4, "custom_id")
-	e.list(5, "tags")
-	return e.out
-}
-
-func encodeRoute(entity map[string]any) []byte {
-	e := encoder{entity: entity}
-	e.str(1, "id")
-	e.integer(2, "created_at")
-	e.integer(3, "updated_at")
-	e.str(4, "name")
-	e.list(5, "protocols")
-	e.list(6, "methods")
-	e.list(7, "hosts")
-	e.list(8, "paths")
-	e.integer(10, "https_redirect_status_code")
-	e.integer(11, "regex_priority")
-	e.integer(12, "strip_path")
-	e.integer(13, "preserve_host")
-	e.list(17, "tags")
-	if id := foreignID(entity, "service"); id != "" {
-		e.out = appendMessage(e.out, 18, appendString(nil, 1, id))
-	}
-	return e.out
-}
-
-func encodeService(entity map[string]any) []byte {
-	e := encoder{entity: entity}
-	e.str(1, "id")
-	e.integer(2, "created_at")
-	e.integer(3, "updated_at")
-	e.str(4, "name")
-	e.integer(5, "retries")
-	e.str(6, "protocol")
-	e.str(7, "host")
-	e.integer(8, "port")
-	e.str(9, "path")
-	e.integer(10, "connect_timeout")
-	e.integer(11, "write_timeout")
-	e.integer(12, "read_timeout")
-	e.list(13, "tags")
-	return e.out
 }

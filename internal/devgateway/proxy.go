@@ -4,23 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/textproto"
 	"net/url"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
-// onlyOnce are the request headers that nginx refuses to see twice.
-var onlyOnce = []string{
-	"Authorization", "Content-Length", "Content-Range", "Expect", "If-Match", "If-Modified-Since", "If-None-Match", "If-Range",
-	"If-Unmodified-Since", "Range",
+// ProxyServer is a server for ProxyHandler that speaks HTTP/1 and, without TLS, HTTP/2, as one of Kong's listeners with http2 does.
+func (g *Gateway) ProxyServer() *http.Server {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{Handler: g.ProxyHandler(), Protocols: protocols, ReadHeaderTimeout: time.Minute}
 }
 
 // ProxyHandler serves the clients: it finds the route, lets the plugins decide, and sends the request to the upstream.
@@ -35,6 +40,7 @@ func (g *Gateway) ProxyHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.requests.Add(1)
 		x := newExchange(r)
+		x.trusted = g.trusts(x.peer())
 		defer x.close()
 		if !g.access(w, x) {
 			return
@@ -48,18 +54,20 @@ type exchangeKey struct{}
 
 // access is all that happens before the upstream: it answers itself and returns false, or leaves x ready to be sent.
 func (g *Gateway) access(w http.ResponseWriter, x *exchange) bool {
-	for _, name := range onlyOnce {
-		if len(x.in.Header[name]) > 1 {
-			return x.fail(w, http.StatusBadRequest, "Bad request")
-		}
+	if status, text := x.nginxRefuses(); status != 0 {
+		return x.fail(w, status, text)
 	}
 	state := g.current.Load()
 	path := normalizePath(x.rawPath())
+	if !utf8.ValidString(path) {
+		return x.fail(w, http.StatusNotFound, "no Route matched with those values")
+	}
 	route, matched := state.router.match(x.in, path)
 	if route == nil {
 		return x.fail(w, http.StatusNotFound, "no Route matched with those values")
 	}
-	if !slices.Contains(route.protocols, x.clientScheme()) {
+	x.setForwarded(route, matched)
+	if !slices.Contains(route.protocols, "http") && x.forwarded["proto"] != "https" {
 		x.response.Set("Connection", "Upgrade")
 		x.response.Set("Upgrade", "TLS/1.2, HTTP/1.1")
 		return x.fail(w, http.StatusUpgradeRequired, "Please use HTTPS protocol")
@@ -70,12 +78,13 @@ func (g *Gateway) access(w http.ResponseWriter, x *exchange) bool {
 	x.toUpstream(route, matched, path)
 	// Kong takes the client's Connection from a copy made before the plugins, and applies it after them.
 	connection, _ := x.getHeader("connection")
+	number := int(maphash.String(g.seed, x.in.RemoteAddr) >> 33) // a connection stays with its worker
 	for _, p := range g.plugins {
-		c := state.pluginFor(p.info.Name, route)
+		c := state.pluginFor(p.info.Name, route, x.consumerID())
 		if c == nil || !slices.Contains(p.info.Phases, "access") {
 			continue
 		}
-		if err := g.runPlugin(x, p, c); err != nil {
+		if err := g.runPlugin(x, p, p.workers[number%len(p.workers)], c); err != nil {
 			if x.in.Context().Err() == nil { // else the client has gone, and nothing failed
 				g.log.Error("a plugin failed: the request is refused", "plugin", p.info.Name, "request_id", x.id, "error", err)
 			}
@@ -91,17 +100,26 @@ func (g *Gateway) access(w http.ResponseWriter, x *exchange) bool {
 		return x.fail(w, http.StatusBadRequest, "Bad request")
 	}
 	x.dropHopByHop(connection)
+	// With request_buffering nginx sends a body only once it has all of it, and then with its length.
+	if x.bodySize < 0 && route.entity["request_buffering"] != false {
+		switch err := x.loadBody(); {
+		case errors.Is(err, errBodyTooLarge):
+			return x.fail(w, http.StatusRequestEntityTooLarge, "Payload too large")
+		case err != nil:
+			return x.fail(w, http.StatusBadRequest, "Bad request")
+		}
+	}
 	return true
 }
 
 // runPlugin runs one plugin; a panic in what answers it is an error of this request alone.
-func (g *Gateway) runPlugin(x *exchange, p *pluginHost, c *configured) (err error) {
+func (g *Gateway) runPlugin(x *exchange, p *pluginHost, w *worker, c *configured) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("devgateway: panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	return p.handle(x.in.Context(), c, &pdk{x: x, gw: g, plugin: p.info.Name})
+	return p.handle(x.in.Context(), w, c, &pdk{x: x, gw: g, plugin: p.info.Name})
 }
 
 // toUpstream sets what the route and its service say about the request.
@@ -115,9 +133,6 @@ func (x *exchange) toUpstream(route *compiledRoute, matched, path string) {
 		x.host = x.in.Host
 	}
 	x.path = escapePath(route.upstreamPath(matched, path))
-	if route.stripPath && matched != "" && matched != "/" {
-		x.prefix = matched
-	}
 }
 
 // dropHopByHop removes what Kong removes after all plugins: the headers that the client's Connection names, and some of the proxy's own.
@@ -146,7 +161,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	}
 	out.Host = host
 	delete(out.Header, "Host")
-	out.Method, out.Body, out.ContentLength = x.method, x.body, x.bodySize
+	out.Method, out.Body, out.ContentLength, out.TransferEncoding = x.method, x.body, x.bodySize, nil
 	if x.bodySize == 0 {
 		out.Body = http.NoBody
 	}
@@ -155,26 +170,25 @@ func rewrite(pr *httputil.ProxyRequest) {
 		path = x.path
 	}
 	out.URL = &url.URL{Scheme: x.scheme, Host: x.target, Path: path, RawPath: x.path, RawQuery: x.query}
+	if strings.Contains(x.path, "?") {
+		out.URL.Opaque = x.path // or net/url would escape it
+	}
 	out.URL.ForceQuery = strings.HasSuffix(x.uri, "?")
 	x.setOwn(upgrade)
 }
 
 // setOwn sets the headers that Kong's own configuration of nginx sets over the client's.
 func (x *exchange) setOwn(upgrade string) {
-	ip, _ := x.remote()
-	forwarded := ip
-	if old, ok := x.getHeader("x-forwarded-for"); ok {
-		forwarded = old + ", " + ip
-	}
 	via := fmt.Sprintf("%d.%d %s", x.in.ProtoMajor, x.in.ProtoMinor, serverName)
 	if old, ok := x.getHeader("via"); ok {
 		via = old + ", " + via
 	}
-	for name, v := range map[string]string{
-		"Via": via, "X-Forwarded-For": forwarded, "X-Forwarded-Proto": x.clientScheme(), "X-Forwarded-Host": x.clientHost(),
-		"X-Forwarded-Port": strconv.Itoa(x.serverPort()), "X-Forwarded-Path": x.rawPath(), "X-Forwarded-Prefix": x.prefix,
-		"X-Real-Ip": ip, "X-Kong-Request-Id": x.id, "Upgrade": upgrade,
-	} {
+	ip, _ := x.client()
+	own := map[string]string{"Via": via, "X-Real-Ip": ip, "X-Kong-Request-Id": x.id, "Upgrade": upgrade}
+	for what, v := range x.forwarded {
+		own[textproto.CanonicalMIMEHeaderKey("X-Forwarded-"+what)] = v
+	}
+	for name, v := range own {
 		delete(x.header, name)
 		if v != "" {
 			x.header[name] = []string{v}
@@ -190,10 +204,17 @@ func (x *exchange) setOwn(upgrade string) {
 	x.sent = time.Now()
 }
 
+// modifyResponse puts what plugins have set before what the upstream has sent, of which it replaces nothing but the length.
 func modifyResponse(res *http.Response) error {
 	x := res.Request.Context().Value(exchangeKey{}).(*exchange)
 	for name, values := range x.response {
-		res.Header[name] = append(res.Header[name], values...)
+		switch old := res.Header[name]; {
+		case name == "Content-Type" && len(old) > 0:
+		case name == "Content-Length":
+			res.Header[name] = values
+		default:
+			res.Header[name] = slices.Concat(values, old)
+		}
 	}
 	res.Header.Set("X-Kong-Upstream-Latency", milliseconds(time.Since(x.sent)))
 	res.Header.Set("X-Kong-Proxy-Latency", milliseconds(x.sent.Sub(x.started)))
@@ -229,6 +250,9 @@ func (x *exchange) fail(w http.ResponseWriter, status int, text string) bool {
 
 // writeExit sends the answer of kong.response.exit, with what other plugins have set before.
 func (x *exchange) writeExit(w http.ResponseWriter) {
+	if status := x.exit.status; status < 200 || status == 444 || status == 499 {
+		panic(http.ErrAbortHandler) // nginx closes the connection without an answer
+	}
 	h := w.Header()
 	for _, headers := range []http.Header{x.response, x.exit.header} {
 		for name, values := range headers {
@@ -239,8 +263,11 @@ func (x *exchange) writeExit(w http.ResponseWriter) {
 	if x.in.Method != http.MethodHead {
 		h.Set("Content-Length", strconv.Itoa(len(x.exit.body)))
 	}
-	if h.Get("Content-Type") == "" {
+	switch kind := h.Get("Content-Type"); {
+	case kind == "":
 		h["Content-Type"] = nil // net/http would guess one
+	case strings.HasPrefix(strings.ToLower(kind), "text/") && !strings.Contains(strings.ToLower(kind), "charset="):
+		h.Set("Content-Type", kind+"; charset=UTF-8")
 	}
 	h.Set("Server", serverName)
 	h.Set("X-Kong-Response-Latency", milliseconds(time.Since(x.started)))
@@ -249,5 +276,5 @@ func (x *exchange) writeExit(w http.ResponseWriter) {
 		_, _ = io.CopyN(io.Discard, x.body, 256<<10)
 	}
 	w.WriteHeader(x.exit.status)
-	_, _ = w.Write(x.exit.body) // a client that has gone needs no answer
+	_, _ = w.Write(x.exit.body) // a client that has gone needs no answer, and a 204 has no body
 }

@@ -74,6 +74,21 @@ func (s *store) lookup(k *kind, key string) map[string]any {
 	return nil
 }
 
+// consumer finds one by its id; byName by its username, too, which may look like an id. Nothing finds one by its custom_id.
+func (s *store) consumer(key string, byName bool) map[string]any {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if c := s.entities["consumers"][key]; c != nil || !byName {
+		return c
+	}
+	for _, c := range s.entities["consumers"] {
+		if key != "" && c["username"] == key {
+			return c
+		}
+	}
+	return nil
+}
+
 // list returns the entities of a kind in the order of their ids; with a field, those that refer to id with it.
 func (s *store) list(k *kind, field, id string) []map[string]any {
 	s.mu.RLock()
@@ -255,8 +270,10 @@ func (s *store) checkUnique(k *kind, entity map[string]any) error {
 		if id == entity["id"] {
 			continue
 		}
-		if v := entity[k.endpointKey]; v != nil && other[k.endpointKey] == v {
-			return uniqueViolation(map[string]any{k.endpointKey: v})
+		for _, field := range []string{k.endpointKey, "custom_id"} {
+			if v := entity[field]; v != nil && other[field] == v {
+				return uniqueViolation(map[string]any{field: v})
+			}
 		}
 		if k.name == "plugins" && reflect.DeepEqual(pluginKey(entity), pluginKey(other)) {
 			return uniqueViolation(pluginKey(entity))

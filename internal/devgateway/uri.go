@@ -8,8 +8,10 @@ import (
 
 // normalizePath is the path as Kong's router and kong.request.get_path see it: escapes of characters that are not reserved are decoded,
 // repeated slashes merged, dot segments removed (RFC 3986 §6.2.2).
-func normalizePath(raw string) string {
-	decoded := decodeUnreserved(raw)
+func normalizePath(raw string) string { return cleanPath(decodeUnreserved(raw)) }
+
+// cleanPath merges slashes and removes dot segments.
+func cleanPath(decoded string) string {
 	var out []string
 	segments := strings.Split(decoded, "/")
 	for i, s := range segments {
