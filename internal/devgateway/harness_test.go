@@ -115,7 +115,8 @@ type world struct {
 	admin  http.Handler
 	proxy  *httptest.Server
 	socket string
-	stop   func() // ends the plugin server
+	stop   func()       // ends the plugin server
+	ended  <-chan error // … which it tells here
 
 	mu    sync.Mutex // guards what follows
 	seen  []*http.Request
@@ -160,11 +161,12 @@ func newWorldWith(t *testing.T, o Options) *world {
 	w.proxy = httptest.NewUnstartedServer(nil)
 	w.proxy.Config = w.gw.ProxyServer()
 	w.proxy.Start()
+	w.proxy.Client().Timeout = patience
 	t.Cleanup(func() { w.proxy.Close(); w.gw.Close(); w.stop() })
 	return w
 }
 
-// serve starts a plugin server on the socket, for the first time or after stop.
+// serve starts a plugin server on the socket, for the first time, after stop, or as a successor. ended gets Serve's error.
 func (w *world) serve(info pluginserver.Info) {
 	w.t.Helper()
 	l, err := pluginserver.Listen(pluginserver.SocketOptions{Path: w.socket})
@@ -172,20 +174,27 @@ func (w *world) serve(info pluginserver.Info) {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	srv := pluginserver.NewServer(pluginserver.Options{Plugin: w.probe, Info: info})
-	go func() { done <- srv.Serve(ctx, l) }()
+	ended := make(chan error, 1)
+	srv := pluginserver.NewServer(pluginserver.Options{Plugin: w.probe, Info: info, WatchInterval: time.Millisecond})
+	go func() { ended <- srv.Serve(ctx, l) }()
+	w.ended = ended
 	w.stop = sync.OnceFunc(func() {
 		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				w.t.Errorf("plugin server: %v", err)
-			}
-		case <-time.After(patience):
-			w.t.Error("the plugin server does not end")
-		}
+		w.endOf(ended)
 	})
+}
+
+// endOf waits for a plugin server that is told to end, or that has a successor.
+func (w *world) endOf(server <-chan error) {
+	w.t.Helper()
+	select {
+	case err := <-server:
+		if err != nil {
+			w.t.Errorf("plugin server: %v", err)
+		}
+	case <-time.After(patience):
+		w.t.Error("the plugin server does not end")
+	}
 }
 
 // call asks the Admin API.

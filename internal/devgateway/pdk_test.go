@@ -202,6 +202,10 @@ func TestStrictness(t *testing.T) {
 		{"consumer that is no id", "kong.client.load_consumer", appendString(nil, 1, "bob")},
 		{"nobody authenticated", "kong.client.authenticate", nil},
 		{"status of an exit", "kong.response.exit", appendInt(nil, 1, 99)},
+		{"query argument without a value", "kong.request.get_query_arg", str("b")},
+		{"nothing to log", "kong.log.err", nil},
+		{"number in a response header", "kong.response.set_header", kv("x", []any{1.0})},
+		{"not in Kong", "kong.request.get_raw_path", nil},
 		{"garbage", "kong.request.get_header", []byte{0xff, 0xff}},
 	}
 	w := newWorld(t)

@@ -90,7 +90,9 @@ func Start(t testing.TB, o Options) *Gateway {
 		t.Fatal(err)
 	}
 	t.Cleanup(gateway.Close)
-	proxy := httptest.NewServer(gateway.ProxyHandler())
+	proxy := httptest.NewUnstartedServer(nil)
+	proxy.Config = gateway.ProxyServer()
+	proxy.Start()
 	t.Cleanup(proxy.Close)
 	g.URL, g.addr, g.admin = proxy.URL, proxy.Listener.Addr().String(), gateway.AdminHandler()
 
@@ -120,8 +122,13 @@ func Serve(t testing.TB, p pluginserver.Plugin, logger *slog.Logger) (socket str
 	go func() { served <- server.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("plugin server: %v", err)
+		select {
+		case err := <-served:
+			if err != nil {
+				t.Errorf("plugin server: %v", err)
+			}
+		case <-time.After(time.Minute):
+			t.Error("the plugin server does not end")
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
