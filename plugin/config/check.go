@@ -246,6 +246,12 @@ func checkTrust(c *Config, r *report) {
 	if !c.VerifyClaims {
 		r.warn("verify_claims", "issuer and times of tokens are not checked: expired tokens pass")
 	}
+	for _, secret := range c.ClientSecret {
+		if c.EnableHSSignatures && (oauth2.HMAC{Secret: secret}).Short() && !kongschema.IsReference(string(secret)) {
+			r.warn("client_secret", "is shorter than the 32 bytes that HMAC signatures ask for: it can be guessed from one token")
+			break
+		}
+	}
 	seals := slices.Contains(c.AuthMethods, Session) || slices.Contains(c.AuthMethods, AuthorizationCode)
 	if seals && len(c.SessionSecret) > 0 && len(c.SessionSecret) < minSecret && !kongschema.IsReference(string(c.SessionSecret)) {
 		r.refuse("session_secret", "must have at least %d bytes", minSecret)
