@@ -74,7 +74,7 @@ func New(o Options) *Plugin {
 			Refusals:   cache.NewMemory[*authn.Refusal](maxRefusals),
 			Flight:     cache.NewFlight[*authn.Result](),
 			ProcessKey: cache.NewKeyer(nil),
-			Registry:   oidc.NewRegistry(),
+			Registry:   oidc.NewRegistry(oidc.RegistryOptions{}),
 			Egress:     egress.NewPool(egress.Options{RootCAs: o.RootCAs, Resolve: o.Resolve}),
 			Logger:     o.Logger,
 			Due:        log.due,

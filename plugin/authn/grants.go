@@ -266,10 +266,9 @@ func (g *grants) request(ctx context.Context, a *tokenAsk) (oauth2.TokenRequest,
 			return request, err
 		}
 		if request.Endpoint == "" {
-			request.Endpoint = metadata.TokenEndpoint
-		}
-		if request.Endpoint == "" {
-			return request, errNoTokenEndpoint
+			if request.Endpoint, err = metadata.Endpoint("token_endpoint"); err != nil {
+				return request, err
+			}
 		}
 		if request.Auth.Method == "" {
 			request.Auth.Method = advertisedAuth(metadata)
@@ -344,7 +343,7 @@ func (g *grants) warn(res *Result) {
 	}
 	for _, warning := range g.provider.Warnings() {
 		if g.env.Due(day, "key", g.cfg.Issuer, warning) {
-			log.Warn("a key of the provider is passed over", "key", warning)
+			log.Warn("the provider publishes what cannot be used", "warning", warning)
 		}
 	}
 }

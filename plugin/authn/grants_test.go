@@ -29,7 +29,7 @@ func newTestGrants(t *testing.T, answer http.HandlerFunc, changes string) *grant
 	}
 	env := &Env{
 		Tokens: cache.NewMemory[*Result](10), Refusals: cache.NewMemory[*Refusal](10), Flight: cache.NewFlight[*Result](),
-		ProcessKey: cache.NewKeyer(nil), Registry: oidc.NewRegistry(), Egress: egress.NewPool(egress.Options{}),
+		ProcessKey: cache.NewKeyer(nil), Registry: oidc.NewRegistry(oidc.RegistryOptions{}), Egress: egress.NewPool(egress.Options{}),
 		Logger: slog.New(slog.DiscardHandler), Due: func(time.Duration, ...string) bool { return true }, Now: time.Now,
 	}
 	client := env.Egress.Client(egress.Settings{HTTPVersion: egress.HTTP11})
