@@ -139,7 +139,7 @@ func BenchmarkVerify(b *testing.B) {
 				b.Fatal(err)
 			}
 			pool := egress.NewPool(egress.Options{})
-			registry := oidc.NewRegistry()
+			registry := oidc.NewRegistry(oidc.RegistryOptions{})
 			b.Cleanup(func() { registry.Close(); pool.Close() })
 			provider := registry.Provider(oidc.ProviderConfig{
 				Issuer: idp.Issuer(), RediscoveryLifetime: time.Minute, Client: pool.Client(egress.Settings{VerifyTLS: true}),

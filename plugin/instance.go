@@ -105,7 +105,7 @@ func (p *Plugin) provider(cfg *config.Config) *authn.Provider {
 		Client: client,
 		Load:   p.env.Loads.Of(cfg.Issuer + " " + cfg.TokenEndpoint),
 		Provider: p.env.Registry.Provider(oidc.ProviderConfig{
-			Issuer: cfg.Issuer, Pseudo: cfg.UsingPseudoIssuer, DiscoveryHeaders: headers,
+			Issuer: cfg.Issuer, Pseudo: cfg.UsingPseudoIssuer, AnyDocumentIssuer: len(cfg.IssuersAllowed) > 0, DiscoveryHeaders: headers,
 			JWKSEndpoint: cfg.JWKSEndpoint, ExtraJWKSURIs: cfg.ExtraJWKSURIs,
 			RediscoveryLifetime: cfg.RediscoveryLifetime.Duration(), MaxAge: cfg.CacheTTL.Duration(),
 			Timeout: cfg.Timeout.Duration(), Client: client,

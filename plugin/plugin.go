@@ -85,7 +85,7 @@ func New(o Options) *Plugin {
 		env: &authn.Env{
 			Results:    authn.NewKeeper(sizes, authn.ResultCost, o.Now),
 			ProcessKey: cache.NewKeyer(nil),
-			Registry:   oidc.NewRegistry(),
+			Registry:   oidc.NewRegistry(oidc.RegistryOptions{Now: o.Now}),
 			Egress:     egress.NewPool(egress.Options{RootCAs: o.RootCAs, Resolve: o.Resolve}),
 			Logger:     o.Logger,
 			Due:        log.due,

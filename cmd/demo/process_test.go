@@ -324,4 +324,3 @@ func (w *watched) proxy(t *testing.T) string {
 	}
 	return m[1]
 }
-

@@ -48,7 +48,7 @@ type Options struct {
 	// RootCAs and Resolve are settings of the plugin's process.
 	RootCAs *x509.CertPool
 	Resolve map[string]string
-	// Now is the plugin's clock; nil is time.Now. Its verifier and its caches keep the real one.
+	// Now is the plugin's clock; nil is time.Now.
 	Now func() time.Time
 	// Wrap stands between the server and the real plugin, for faults that it does not have.
 	Wrap func(pluginserver.Plugin) pluginserver.Plugin

@@ -62,20 +62,11 @@ func asFault(err error) *Fault {
 	return &Fault{Kind: Internal, Err: err}
 }
 
-// Metadata is what a provider says about itself (OpenID Connect Discovery §3, RFC 8414
-// §2). Absent members are empty. Its endpoints have passed egress.CheckURL, and are https
-// where the document came by https.
+// Metadata is what a provider says about itself (OpenID Connect Discovery §3, RFC 8414 §2). Absent
+// members are empty, and so are those that cannot be used, which Warnings names: a provider may be
+// wrong about what nobody needs.
 type Metadata struct {
-	Issuer                             string
-	AuthorizationEndpoint              string
-	TokenEndpoint                      string
-	IntrospectionEndpoint              string
-	UserinfoEndpoint                   string
-	RevocationEndpoint                 string
-	EndSessionEndpoint                 string
-	PushedAuthorizationRequestEndpoint string
-	JWKSURI                            string
-
+	Issuer                    string
 	TokenEndpointAuthMethods  []string
 	IDTokenSigningAlgs        []string
 	CodeChallengeMethods      []string
@@ -85,13 +76,33 @@ type Metadata struct {
 	MTLSEndpointAliases       map[string]string // by the endpoint's name, RFC 8705 §5
 	RequirePushedAuthRequests bool
 
-	Raw []byte // the document as it came, at most egress.MaxBody bytes
+	host      string
+	foreign   bool              // the issuer is not the configured one
+	endpoints map[string]string // those that passed egress.CheckURL, and are https where the document came by https
+	unusable  map[string]error  // a *Fault each: why others did not
+	warnings  []string
 }
+
+// Endpoint returns a member that is a URL we or a browser may call, by its name in the document. The
+// error is a *Fault: the document has no such member, or one that must not be called.
+func (m *Metadata) Endpoint(name string) (string, error) {
+	if endpoint, ok := m.endpoints[name]; ok {
+		return endpoint, nil
+	}
+	if why, ok := m.unusable[name]; ok {
+		return "", why
+	}
+	return "", faultf(BadDiscovery, "metadata of %s has no %s", m.host, name)
+}
+
+// Warnings says which members cannot be used and why, one line each, safe to log.
+func (m *Metadata) Warnings() []string { return slices.Clone(m.warnings) }
 
 // discovery is where a provider's document is and what its issuer must be.
 type discovery struct {
 	url    *url.URL
-	issuer string // without a trailing slash; "" if the document's word is taken
+	id     string // the issuer by the configuration alone, without a trailing slash
+	issuer string // the same if the document must name it; "" if the document's word is taken
 }
 
 // newDiscovery reads config.issuer: an issuer's id, or the whole URL of a document in
@@ -104,8 +115,12 @@ func newDiscovery(issuer string) (discovery, error) {
 	if err != nil {
 		return discovery{}, faultf(egress.RefusedURL, "issuer is no URL")
 	}
-	if strings.Contains(u.Path, "/.well-known/") {
-		return discovery{url: u}, nil
+	if before, after, found := strings.Cut(u.Path, "/.well-known/"); found {
+		id := u.Scheme + "://" + u.Host + before
+		if _, tenant, has := strings.Cut(after, "/"); has { // RFC 8414 §3.1
+			id += "/" + tenant
+		}
+		return discovery{url: u, id: id}, nil
 	}
 	if u.RawQuery != "" || u.ForceQuery {
 		return discovery{}, faultf(egress.RefusedURL, "issuer has a query")
@@ -114,7 +129,7 @@ func newDiscovery(issuer string) (discovery, error) {
 	if u, err = url.Parse(id + "/.well-known/openid-configuration"); err != nil {
 		return discovery{}, faultf(egress.RefusedURL, "issuer is no URL")
 	}
-	return discovery{url: u, issuer: id}, nil
+	return discovery{url: u, id: id, issuer: id}, nil
 }
 
 // parseMetadata reads a document that came from d's URL. The error is a *Fault.
@@ -123,102 +138,108 @@ func (d discovery) parseMetadata(raw []byte) (*Metadata, error) {
 	if err != nil {
 		return nil, faultf(BadDiscovery, "metadata of %s: %w", d.url.Host, err)
 	}
-	m := &Metadata{Raw: raw}
-	if err := m.readStrings(doc); err != nil {
-		return nil, faultf(BadDiscovery, "metadata of %s: %w", d.url.Host, err)
-	}
-	if m.Issuer == "" {
+	m := &Metadata{host: d.url.Host, endpoints: map[string]string{}, unusable: map[string]error{}}
+	issuer, _, isString := optString(doc, "issuer")
+	switch m.Issuer = strings.Clone(issuer); {
+	case !isString && doc["issuer"] != nil:
+		return nil, faultf(BadDiscovery, "metadata of %s: issuer is not a string", d.url.Host)
+	case m.Issuer == "":
 		return nil, faultf(DiscoveryMismatch, "metadata of %s names no issuer", d.url.Host)
 	}
-	if d.issuer != "" && strings.TrimSuffix(m.Issuer, "/") != d.issuer {
-		return nil, faultf(DiscoveryMismatch, "metadata of %s is of another issuer, %s", d.url.Host, escape(m.Issuer))
-	}
-	if len(m.IDTokenSigningAlgs) > 0 && !slices.ContainsFunc(m.IDTokenSigningAlgs, func(a string) bool { return a != "none" }) {
-		return nil, faultf(BadDiscovery, "metadata of %s: id_token_signing_alg_values_supported has only none", d.url.Host)
-	}
-	if err := m.checkEndpoints(d.url); err != nil {
-		return nil, err
-	}
+	m.foreign = d.issuer != "" && strings.TrimSuffix(m.Issuer, "/") != d.issuer
+	m.readEndpoints(doc, d.url)
+	m.readLists(doc)
 	return m, nil
 }
 
-// endpoints are the members that are URLs we or a browser may call.
-func (m *Metadata) endpoints() map[string]*string {
-	return map[string]*string{
-		"authorization_endpoint":                &m.AuthorizationEndpoint,
-		"token_endpoint":                        &m.TokenEndpoint,
-		"introspection_endpoint":                &m.IntrospectionEndpoint,
-		"userinfo_endpoint":                     &m.UserinfoEndpoint,
-		"revocation_endpoint":                   &m.RevocationEndpoint,
-		"end_session_endpoint":                  &m.EndSessionEndpoint,
-		"pushed_authorization_request_endpoint": &m.PushedAuthorizationRequestEndpoint,
-		"jwks_uri":                              &m.JWKSURI,
-	}
-}
-
-// readStrings fills m from the document. A member of another type is an error, null is
-// as if it were absent.
-func (m *Metadata) readStrings(doc map[string]any) error {
-	texts := m.endpoints()
-	texts["issuer"] = &m.Issuer
-	for name, to := range texts {
-		v, _, ok := optString(doc, name)
-		if !ok && doc[name] != nil {
-			return fmt.Errorf("%s is not a string", name)
-		}
-		*to = v
-	}
-	lists := map[string]*[]string{
-		"token_endpoint_auth_methods_supported": &m.TokenEndpointAuthMethods,
-		"id_token_signing_alg_values_supported": &m.IDTokenSigningAlgs,
-		"code_challenge_methods_supported":      &m.CodeChallengeMethods,
-		"grant_types_supported":                 &m.GrantTypes,
-		"response_types_supported":              &m.ResponseTypes,
-		"scopes_supported":                      &m.ScopesSupported,
-	}
-	for name, to := range lists {
-		v, _, ok := optStrings(doc, name)
-		if !ok && doc[name] != nil {
-			return fmt.Errorf("%s is not a list of strings", name)
-		}
-		*to = v
-	}
-	m.RequirePushedAuthRequests, _ = doc["require_pushed_authorization_requests"].(bool)
-	aliases, ok := doc["mtls_endpoint_aliases"].(map[string]any)
-	if !ok && doc["mtls_endpoint_aliases"] != nil {
-		return errors.New("mtls_endpoint_aliases is not an object")
-	}
-	m.MTLSEndpointAliases = make(map[string]string, len(aliases))
-	for name, v := range aliases {
-		if s, isString := v.(string); isString {
-			m.MTLSEndpointAliases[name] = s
-		}
-	}
-	return nil
-}
-
-// checkEndpoints refuses a document that leads out of https or to where no provider is.
-func (m *Metadata) checkEndpoints(base *url.URL) error {
-	check := func(name, raw string) error {
-		if err := egress.CheckURL(raw, base); err != nil {
-			return asFault(fmt.Errorf("metadata of %s: %s: %w", base.Host, name, err))
-		}
+// mismatch is the fault of a document that is another issuer's; nil if it is not.
+func (m *Metadata) mismatch() error {
+	if !m.foreign {
 		return nil
 	}
-	for name, endpoint := range m.endpoints() {
-		if *endpoint == "" {
-			continue
+	return faultf(DiscoveryMismatch, "metadata of %s is of another issuer, %s", m.host, escape(withoutUser(m.Issuer)))
+}
+
+func (m *Metadata) refuse(name string, why error) {
+	f := asFault(why)
+	m.unusable[name] = &Fault{Kind: f.Kind, Err: fmt.Errorf("metadata of %s: %s: %w", m.host, name, f.Err)}
+	m.warnings = append(m.warnings, "metadata of "+m.host+": "+name+" is not used: "+f.Err.Error())
+}
+
+// endpointNames are the members that are URLs we or a browser may call.
+var endpointNames = []string{
+	"authorization_endpoint", "end_session_endpoint", "introspection_endpoint", "jwks_uri",
+	"pushed_authorization_request_endpoint", "revocation_endpoint", "token_endpoint", "userinfo_endpoint",
+}
+
+// readEndpoints passes over what leads out of https or to where no provider is.
+func (m *Metadata) readEndpoints(doc map[string]any, base *url.URL) {
+	read := func(name string, v any) (string, bool) {
+		s, isString := v.(string)
+		if !isString {
+			m.refuse(name, faultf(BadDiscovery, "not a string"))
+			return "", false
 		}
-		if err := check(name, *endpoint); err != nil {
-			return err
+		if err := egress.CheckURL(s, base); err != nil {
+			m.refuse(name, err)
+			return "", false
+		}
+		return strings.Clone(s), true
+	}
+	for _, name := range endpointNames {
+		if v := doc[name]; v != nil && v != "" {
+			if endpoint, ok := read(name, v); ok {
+				m.endpoints[name] = endpoint
+			}
 		}
 	}
-	for name, endpoint := range m.MTLSEndpointAliases {
-		if err := check(escape(name), endpoint); err != nil {
-			return err
+	aliases, isObject := doc["mtls_endpoint_aliases"].(map[string]any)
+	if !isObject && doc["mtls_endpoint_aliases"] != nil {
+		m.refuse("mtls_endpoint_aliases", faultf(BadDiscovery, "not an object"))
+	}
+	m.MTLSEndpointAliases = map[string]string{}
+	for _, name := range endpointNames {
+		if v := aliases[name]; v != nil {
+			if endpoint, ok := read("mtls_endpoint_aliases."+name, v); ok {
+				m.MTLSEndpointAliases[name] = endpoint
+			}
 		}
 	}
-	return nil
+}
+
+// readLists reads the other members. A string alone is a list of one.
+func (m *Metadata) readLists(doc map[string]any) {
+	for _, list := range []struct {
+		name string
+		to   *[]string
+	}{
+		{"code_challenge_methods_supported", &m.CodeChallengeMethods},
+		{"grant_types_supported", &m.GrantTypes},
+		{"id_token_signing_alg_values_supported", &m.IDTokenSigningAlgs},
+		{"response_types_supported", &m.ResponseTypes},
+		{"scopes_supported", &m.ScopesSupported},
+		{"token_endpoint_auth_methods_supported", &m.TokenEndpointAuthMethods},
+	} {
+		v, _, ok := optStrings(doc, list.name)
+		if s, isString := doc[list.name].(string); isString {
+			v, ok = []string{s}, true
+		}
+		if !ok && doc[list.name] != nil {
+			m.refuse(list.name, faultf(BadDiscovery, "not a list of strings"))
+		}
+		for _, s := range v {
+			*list.to = append(*list.to, strings.Clone(s)) // not the whole document
+		}
+	}
+	if slices.Equal(m.IDTokenSigningAlgs, []string{"none"}) { // nobody needs the list, and none is never accepted
+		m.IDTokenSigningAlgs = nil
+		m.refuse("id_token_signing_alg_values_supported", faultf(BadDiscovery, "only none"))
+	}
+	const par = "require_pushed_authorization_requests"
+	var isBool bool
+	if m.RequirePushedAuthRequests, isBool = doc[par].(bool); !isBool && doc[par] != nil {
+		m.refuse(par, faultf(BadDiscovery, "neither true nor false"))
+	}
 }
 
 // fetch asks for the document.
@@ -231,14 +252,15 @@ func (d discovery) fetch(ctx context.Context, c *egress.Client, header http.Head
 }
 
 // fetchKeys asks for a key set. One without a usable key is an error: it must not take
-// the place of a good one, nor ever mean that there is nothing to verify.
+// the place of a good one, nor ever mean that there is nothing to verify. But where it has none
+// because it publishes private keys, it does: the good one may have their public halves.
 func fetchKeys(ctx context.Context, c *egress.Client, from string) (*KeySet, error) {
 	body, err := get(ctx, c, egress.Request{URL: from})
 	if err != nil {
 		return nil, err
 	}
 	set, err := ParseKeySet(body)
-	if err != nil {
+	if err != nil && (set == nil || len(set.exposed) == 0) {
 		return nil, faultf(BadKeys, "keys of %s: %w", host(from), err)
 	}
 	return set, nil

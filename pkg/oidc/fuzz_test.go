@@ -127,7 +127,7 @@ func FuzzParseKeySet(f *testing.F) {
 	})
 }
 
-func checkUsableKey(t *testing.T, k setKey) {
+func checkUsableKey(t *testing.T, k *setKey) {
 	t.Helper()
 	switch pub := k.key.(type) {
 	case *rsa.PublicKey:

@@ -32,7 +32,7 @@ const aheadAllowed = 10 * time.Second
 type Policy struct {
 	Kind Kind
 
-	// Algorithms are the accepted values of alg, exact case. Empty: RS, PS and ES with 256, 384 and 512, EdDSA (Ed25519), and HS where
+	// Algorithms are the accepted values of alg, exact case. Empty: RS, PS and ES with 256, 384 and 512, EdDSA (with Ed25519, which is also its other name), and HS where
 	// HMAC has a secret. `none` is never accepted.
 	Algorithms []string
 
@@ -73,7 +73,7 @@ type Policy struct {
 
 // Supported says whether alg may stand in Policy.Algorithms.
 func Supported(alg string) bool {
-	_, known := algorithms[alg]
+	_, known := algorithms[canonicalAlg(alg)]
 	return known
 }
 
@@ -99,8 +99,8 @@ func (p *Policy) maxSize() int {
 }
 
 // allows says whether alg, which is in the table, may be used at all.
-func (p *Policy) allows(alg string, a algorithm) bool {
-	if len(p.Algorithms) > 0 && !slices.Contains(p.Algorithms, alg) {
+func (p *Policy) allows(alg string, a *algorithm) bool {
+	if len(p.Algorithms) > 0 && !slices.ContainsFunc(p.Algorithms, func(s string) bool { return canonicalAlg(s) == alg }) {
 		return false
 	}
 	// Nothing is computed when the signature is not looked at, so no secret is needed for that.

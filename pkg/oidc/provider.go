@@ -2,13 +2,13 @@ package oidc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
@@ -17,8 +17,9 @@ import (
 const (
 	retryAfterFailure = 5 * time.Second
 	leastPace         = time.Second // where RediscoveryLifetime is below it
+	leastTooOld       = time.Hour
 	defaultTimeout    = 10 * time.Second
-	maxRenewalWait    = 2 * time.Second // of a client's token for newer keys
+	maxKeyWait        = 2 * time.Second // of one token for keys
 )
 
 // ProviderConfig says where a provider is and how often it may be asked. Equal ones share
@@ -29,16 +30,21 @@ type ProviderConfig struct {
 	Issuer string
 	// Pseudo: there is no document. Issuer is only compared with iss; keys come from
 	// JWKSEndpoint and ExtraJWKSURIs.
-	Pseudo           bool
-	DiscoveryHeaders http.Header // sent with the request for the document
-	JWKSEndpoint     string      // in place of the document's jwks_uri; "" is that
-	ExtraJWKSURIs    []string    // searched together with it; without a scheme they are https
+	Pseudo bool
+	// AnyDocumentIssuer: the document may be of another issuer than Issuer, with a warning. Only
+	// for policies that name their Issuers.
+	AnyDocumentIssuer bool
+	DiscoveryHeaders  http.Header // sent with the request for the document
+	JWKSEndpoint      string      // in place of the document's jwks_uri; "" is that
+	ExtraJWKSURIs     []string    // searched together with it; without a scheme they are https
 	// RediscoveryLifetime is the least time between two fetches for tokens that no known key
 	// verifies. Below a second it is one.
 	RediscoveryLifetime time.Duration
-	MaxAge              time.Duration // of metadata and keys, before they are renewed in the background; 0: for ever
-	Timeout             time.Duration // of one fetch, which goes on when its caller leaves; 0 is 10 s
-	Client              *egress.Client
+	// MaxAge is that of metadata and keys, before they are renewed in the background; 0 is
+	// RediscoveryLifetime. Keys older than twice that and an hour make a token wait for newer ones.
+	MaxAge  time.Duration
+	Timeout time.Duration // of one fetch, which goes on when its caller leaves; 0 is 10 s
+	Client  *egress.Client
 }
 
 // Format prints no header's value.
@@ -58,9 +64,10 @@ type Provider struct {
 	discovery discovery
 	broken    error // why there can be no document
 	now       func() time.Time
+	used      atomic.Int64 // when, in nanoseconds of Unix time
 
 	metadata kept[*Metadata]
-	sources  []*kept[*KeySet] // the provider's own first, then the extra ones
+	sources  []*source // the provider's own first, then the extra ones
 
 	mu     sync.Mutex // guards below
 	parts  []uint64   // the numbers of the copies that merged is made of
@@ -74,7 +81,14 @@ func newProvider(r *Registry, cfg ProviderConfig) *Provider {
 	cfg.DiscoveryHeaders = cfg.DiscoveryHeaders.Clone()
 	cfg.ExtraJWKSURIs = slices.Clone(cfg.ExtraJWKSURIs)
 	demand := max(cfg.RediscoveryLifetime, leastPace)
-	pace := pace{demand: demand, retry: min(demand, retryAfterFailure), maxAge: cfg.MaxAge, budget: cfg.Timeout}
+	pace := pace{
+		demand: demand, retry: min(demand, retryAfterFailure), pause: max(demand, retryAfterFailure),
+		maxAge: cfg.MaxAge, budget: cfg.Timeout,
+	}
+	if pace.maxAge <= 0 {
+		pace.maxAge = demand
+	}
+	pace.tooOld = max(leastTooOld, 2*pace.maxAge)
 	if pace.budget <= 0 {
 		pace.budget = defaultTimeout
 	}
@@ -84,21 +98,38 @@ func newProvider(r *Registry, cfg ProviderConfig) *Provider {
 	}
 	p.metadata.registry, p.metadata.pace = r, pace
 	p.metadata.fetch = func(ctx context.Context) (*Metadata, error) {
-		return p.discovery.fetch(ctx, cfg.Client, cfg.DiscoveryHeaders)
+		m, err := p.discovery.fetch(ctx, cfg.Client, cfg.DiscoveryHeaders)
+		if err == nil && !cfg.AnyDocumentIssuer {
+			err = m.mismatch()
+		}
+		return m, err
 	}
-	source := func(fetch func(context.Context) (*KeySet, error)) {
-		p.sources = append(p.sources, &kept[*KeySet]{registry: r, pace: pace, fetch: fetch})
+	add := func(uri string, fetch func(context.Context) (*KeySet, error)) {
+		p.sources = append(p.sources, &source{kept: kept[*KeySet]{registry: r, pace: pace, fetch: fetch}, uri: uri})
 	}
 	if !cfg.Pseudo || cfg.JWKSEndpoint != "" {
-		source(p.fetchOwnKeys)
+		add("", p.fetchOwnKeys)
+	}
+	if !cfg.Pseudo && cfg.JWKSEndpoint == "" {
+		p.metadata.changed = func(from, to *Metadata) {
+			if from.endpoints["jwks_uri"] != to.endpoints["jwks_uri"] {
+				p.sources[0].refetch()
+			}
+		}
 	}
 	for _, uri := range cfg.ExtraJWKSURIs {
 		if !strings.Contains(uri, "://") {
 			uri = "https://" + uri
 		}
-		source(func(ctx context.Context) (*KeySet, error) { return fetchKeys(ctx, cfg.Client, uri) })
+		add(uri, func(ctx context.Context) (*KeySet, error) { return fetchKeys(ctx, cfg.Client, uri) })
 	}
 	return p
+}
+
+// A source is one of the places that a provider's keys are in.
+type source struct {
+	kept[*KeySet]
+	uri string // of an extra one; "" of the provider's own
 }
 
 // fetchOwnKeys asks where the metadata says at that time: jwks_uri may move.
@@ -110,17 +141,18 @@ func (p *Provider) fetchOwnKeys(ctx context.Context) (*KeySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.JWKSURI == "" {
-		return nil, faultf(BadDiscovery, "metadata of %s has no jwks_uri", p.discovery.url.Host)
+	uri, err := m.Endpoint("jwks_uri")
+	if err != nil {
+		return nil, err
 	}
-	return fetchKeys(ctx, p.cfg.Client, m.JWKSURI)
+	return fetchKeys(ctx, p.cfg.Client, uri)
 }
 
 // Metadata returns the provider's document. Of a pseudo issuer only Issuer is set, without
 // any fetch. The error is a *Fault. The Metadata is shared: do not change it.
 func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 	if p.cfg.Pseudo {
-		return &Metadata{Issuer: p.cfg.Issuer}, nil
+		return &Metadata{Issuer: p.cfg.Issuer, host: host(p.cfg.Issuer)}, nil
 	}
 	if p.broken != nil {
 		return nil, p.broken
@@ -128,17 +160,55 @@ func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 	return p.metadata.get(ctx)
 }
 
+// A Verifier judges tokens that came after it was made: what was fetched since then is new enough
+// for them and is not fetched again for their sake.
+type Verifier struct {
+	provider *Provider
+	before   []uint64 // the copies that were at hand
+}
+
+// Prime starts to fetch the document and the keys, where they are not at hand or old, and waits for
+// nothing: call it before something else that takes its time, such as asking for the token.
+func (p *Provider) Prime() Verifier {
+	now, v := p.now(), p.Verifier()
+	p.used.Store(now.UnixNano())
+	p.primeDocument(now)
+	for _, s := range p.sources {
+		s.prime(now)
+	}
+	return v
+}
+
+// Verifier is Prime without a fetch.
+func (p *Provider) Verifier() Verifier { return Verifier{provider: p, before: p.copies()} }
+
+func (p *Provider) primeDocument(now time.Time) {
+	if !p.cfg.Pseudo && p.broken == nil {
+		p.metadata.prime(now)
+	}
+}
+
+// Verify judges a token that is at hand, see Verifier.Verify.
+func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, error) {
+	return p.Verifier().Verify(ctx, raw, pol)
+}
+
 // Verify judges a token by policy with the provider's keys, see the function Verify. Where
 // Policy.Issuers is empty, iss must be the document's issuer, or the configured one of a
 // pseudo issuer. Nothing is fetched for a token that no key could make good, nor any key
-// for one whose signature is not to be checked. A token that the known keys do not fit
-// has them fetched again, at most once in RediscoveryLifetime, which no other token waits
-// for. The error is a *Rejection or, where the provider's state leaves it open, a *Fault.
-func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, error) {
+// for one whose signature is not to be checked. Where keys have a configured address, the
+// document is not waited for to know the issuer. Keys that are at hand and fit are used at once;
+// a token that they do not fit has them fetched again, at most once in RediscoveryLifetime, and
+// waits 2 s for it at most. The error is a *Rejection or, where the provider's state leaves it
+// open, a *Fault.
+func (v Verifier) Verify(ctx context.Context, raw string, pol Policy) (*Token, error) {
 	pol.HMACFromKeySet = false // a published secret is none
-	now, before := p.now(), p.copies()
+	p := v.provider
+	now := p.now()
+	p.used.Store(now.UnixNano())
 	if len(pol.Issuers) == 0 && !pol.SkipClaims && !pol.SignatureOnly {
-		if err := p.defaultIssuer(ctx, raw, &pol, now); err != nil {
+		var err error
+		if now, err = p.defaultIssuer(ctx, raw, &pol, now); err != nil {
 			return nil, err
 		}
 	}
@@ -147,9 +217,9 @@ func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, 
 		return nil, err
 	}
 	if pol.SkipSignature || algorithms[u.alg].kty == ktyOct {
-		return u.verify(nil)
+		return u.verify(nil, nil)
 	}
-	return p.verifySignature(ctx, u, before)
+	return p.verifySignature(ctx, u, now, v.before)
 }
 
 // copies numbers what is at hand: the document first, then each source of keys; 0 is none.
@@ -164,123 +234,61 @@ func (p *Provider) copies() []uint64 {
 	return numbers
 }
 
-// defaultIssuer sets the issuer that the provider itself has. A token that is wrong
-// whoever issued it is rejected before the document is fetched for the first time.
-func (p *Provider) defaultIssuer(ctx context.Context, raw string, pol *Policy, now time.Time) error {
-	if _, nth := p.metadata.peek(); nth == 0 && !p.cfg.Pseudo {
+// defaultIssuer sets the issuer that the provider itself has, and returns the time, which is another
+// after waiting. A token that is wrong whoever issued it is rejected before the document is fetched
+// for the first time.
+func (p *Provider) defaultIssuer(ctx context.Context, raw string, pol *Policy, now time.Time) (time.Time, error) {
+	m, nth := p.metadata.peek()
+	switch {
+	case p.cfg.Pseudo:
+		pol.Issuers = []string{p.cfg.Issuer}
+		return now, nil
+	case nth > 0:
+		p.primeDocument(now)
+	default:
 		early := *pol
 		early.SkipClaims = true
-		if _, err := inspect(raw, early, now); err != nil {
-			return err
+		u, err := inspect(raw, early, now)
+		if err != nil {
+			return now, err
 		}
+		iss, _ := u.claims["iss"].(string)
+		if p.broken == nil && p.keysConfigured() && sameIssuer(iss, p.discovery.id) {
+			p.primeDocument(now)
+			pol.Issuers = []string{iss}
+			return now, nil
+		}
+		if m, err = p.Metadata(ctx); err != nil {
+			return now, err
+		}
+		now = p.now()
 	}
-	m, err := p.Metadata(ctx)
-	if err != nil {
-		return err
+	// Even with AnyDocumentIssuer: nobody has named another one.
+	if err := m.mismatch(); err != nil {
+		return now, err
 	}
 	pol.Issuers = []string{m.Issuer}
-	return nil
+	return now, nil
 }
 
-// verifySignature tries the keys at hand, then those of sources that have none yet, then
-// newer ones. before is what was at hand when the token came: what is fetched for it is
-// not fetched again for it.
-func (p *Provider) verifySignature(ctx context.Context, u *unverified, before []uint64) (*Token, error) {
-	if len(p.sources) == 0 {
-		return nil, faultf(NoKeySource, "no jwks_endpoint and no extra_jwks_uris for the issuer")
-	}
-	for _, s := range p.sources {
-		s.prime()
-	}
-	var tried []uint64
-	var fault, rejection error
-	try := func() (*Token, bool) {
-		keys, parts := p.keys()
-		if keys == nil || slices.Equal(parts, tried) {
-			return nil, false
-		}
-		tried = parts
-		t, err := u.verify(keys)
-		rejection = err
-		return t, err == nil
-	}
-	if t, ok := try(); ok {
-		return t, nil
-	}
-	for _, s := range p.sources {
-		if _, err := s.get(ctx); err != nil {
-			fault = err
-			continue
-		}
-		if t, ok := try(); ok {
-			return t, nil
-		}
-	}
-	if tried == nil {
-		return nil, fault
-	}
-	if err := p.renew(ctx, before, u.policy.FromGrant); err != nil {
-		return nil, err
-	}
-	if t, ok := try(); ok {
-		return t, nil
-	}
-	for _, s := range p.sources {
-		if err := s.lastFault(); err != nil {
-			fault = err
-		}
-	}
-	// The key may be in the copy that could not be fetched. A signature that a known key
-	// does not verify is wrong all the same.
-	var r *Rejection
-	if errors.As(rejection, &r) && r.Reason == ReasonNoKey && fault != nil {
-		return nil, fault
-	}
-	return nil, rejection
-}
-
-// renew asks the sources for newer copies than those of before, and waits for them. The
-// document is fetched anew beside them, for the next time: jwks_uri may have moved.
-//
-// Anyone may send tokens with an unknown kid: where the provider hangs, they are let go
-// long before the fetch is given up. A grant's token came from the provider itself.
-func (p *Provider) renew(ctx context.Context, before []uint64, fromGrant bool) error {
-	if !fromGrant {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, maxRenewalWait)
-		defer cancel()
-	}
-	flights := make([]<-chan struct{}, 0, len(p.sources))
-	for i, s := range p.sources {
-		if nth := before[1+i]; nth > 0 {
-			flights = append(flights, s.demand(nth))
-		}
-	}
-	if before[0] > 0 && p.cfg.JWKSEndpoint == "" && p.metadata.age() > leastPace { // else it was read for this very token
-		p.metadata.demand(before[0])
-	}
-	for _, f := range flights {
-		if err := wait(ctx, f); err != nil {
-			return err
-		}
-	}
-	return nil
+// keysConfigured says that keys may be had without the document.
+func (p *Provider) keysConfigured() bool {
+	return p.cfg.JWKSEndpoint != "" || len(p.cfg.ExtraJWKSURIs) > 0
 }
 
 // keys is the union of the good copies, nil if there is none, and what it is made of.
 func (p *Provider) keys() (*KeySet, []uint64) {
 	parts := make([]uint64, len(p.sources))
-	sets := make([]*KeySet, 0, len(p.sources))
+	sets := make([]*KeySet, len(p.sources))
+	some := false
 	for i, s := range p.sources {
-		var set *KeySet
-		if set, parts[i] = s.peek(); parts[i] > 0 {
-			sets = append(sets, set)
-		}
+		sets[i], parts[i] = s.peek()
+		some = some || parts[i] > 0
 	}
-	switch len(sets) {
-	case 0:
+	switch {
+	case !some:
 		return nil, parts
-	case 1:
+	case len(sets) == 1:
 		return sets[0], parts
 	}
 	p.mu.Lock()
@@ -291,27 +299,18 @@ func (p *Provider) keys() (*KeySet, []uint64) {
 	return p.merged, parts
 }
 
-// Warnings says which of the keys at hand were refused and why, one line each, safe to
-// log.
+// Warnings says what of the document and the keys at hand is not used and why, one line each, safe
+// to log.
 func (p *Provider) Warnings() []string {
 	var warnings []string
-	for _, s := range p.sources {
-		if set, nth := s.peek(); nth > 0 {
-			warnings = append(warnings, set.Warnings()...)
+	if m, nth := p.metadata.peek(); nth > 0 {
+		warnings = m.Warnings()
+		if err := m.mismatch(); err != nil {
+			warnings = append(warnings, err.Error())
 		}
+	}
+	if keys, _ := p.keys(); keys != nil {
+		warnings = append(warnings, keys.Warnings()...)
 	}
 	return warnings
-}
-
-// merge is the union of key sets. The same key of two sources is one key.
-func merge(sets []*KeySet) *KeySet {
-	out := &KeySet{}
-	for _, set := range sets {
-		for _, k := range set.keys {
-			if !slices.ContainsFunc(out.keys, k.same) {
-				out.keys = append(out.keys, k)
-			}
-		}
-	}
-	return out
 }

@@ -121,8 +121,8 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{clock: &clock{t: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}, idp: newIDP(t), registry: NewRegistry()}
-	f.registry.now = f.now
+	f := &fixture{clock: &clock{t: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}, idp: newIDP(t)}
+	f.registry = NewRegistry(RegistryOptions{Now: f.now})
 	pool := egress.NewPool(egress.Options{})
 	t.Cleanup(pool.Close)
 	t.Cleanup(f.registry.Close)
@@ -131,7 +131,7 @@ func newFixture(t testing.TB) *fixture {
 }
 
 func (f *fixture) config() ProviderConfig {
-	return ProviderConfig{Issuer: f.idp.URL, RediscoveryLifetime: 30 * time.Second, Client: f.client}
+	return ProviderConfig{Issuer: f.idp.URL, RediscoveryLifetime: 30 * time.Second, MaxAge: 1000 * time.Hour, Client: f.client}
 }
 
 func (f *fixture) provider() *Provider { return f.registry.Provider(f.config()) }
@@ -181,7 +181,7 @@ func settled[T any](k *kept[T]) {
 func (p *Provider) settle() {
 	settled(&p.metadata)
 	for _, s := range p.sources {
-		settled(s)
+		settled(&s.kept)
 	}
 }
 
@@ -248,10 +248,10 @@ func TestRotation(t *testing.T) {
 	p.settle()
 	f.add(30 * time.Second)
 	f.idp.serveDocument(answer(200, f.idp.metadata("/moved")))
-	want(t, "not there yet", verdictOf(t, p, f.token("e")), "no_key")
+	want(t, "not there yet", verdictOf(t, p, f.token("e")), string(BadStatus))
 	p.settle()
 	m, err := p.Metadata(t.Context())
-	if err != nil || m.JWKSURI != f.idp.URL+"/moved" {
+	if err != nil || m.endpoints["jwks_uri"] != f.idp.URL+"/moved" {
 		t.Errorf("%v %+v", err, m)
 	}
 	want(t, "last good keys serve on", verdictOf(t, p, f.tokenBy(f.idp.URL, "c", "d")), "ok")
@@ -428,7 +428,8 @@ func TestExtraSources(t *testing.T) {
 	}
 	want(t, "own key", verify(f.token("a")), "ok")
 	want(t, "key of the second", verify(f.tokenBy(second.URL, "s", "s")), "ok")
-	want(t, "key that may be in the one that is down", verify(f.token("x")) == string(ReasonNoKey), false)
+	want(t, "unknown key of the discovered issuer, for which no other source vouches", verify(f.token("x")), "no_key")
+	want(t, "key that may be in the one that is down", verify(f.tokenBy(second.URL, "x", "x")), string(BadStatus))
 	want(t, "wrong signature", verify(f.tokenBy(second.URL, "s", "x")), "bad_sig")
 
 	// The own keys down and cold: the second's serve.
@@ -447,7 +448,7 @@ func TestPseudoIssuer(t *testing.T) {
 	want(t, "other issuer", verdictOf(t, p, f.tokenBy(f.idp.URL, "a", "a")), "bad_iss")
 	want(t, "unknown kid", verdictOf(t, p, f.tokenBy(issuer, "x", "x")), "no_key")
 	m, err := p.Metadata(t.Context())
-	if err != nil || m.Issuer != issuer || m.TokenEndpoint != "" {
+	if err != nil || m.Issuer != issuer || len(m.endpoints) > 0 {
 		t.Errorf("%v %+v", err, m)
 	}
 	want(t, "documents", f.idp.discoveries.Load(), 0)

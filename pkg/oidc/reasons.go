@@ -57,6 +57,19 @@ func reject(reason Reason, text string, values ...string) *Rejection {
 	return &Rejection{Reason: reason, Detail: cut(b.String())}
 }
 
+// withoutUser is an issuer without the user and password that it may have in front of its host.
+func withoutUser(issuer string) string {
+	scheme, rest, ok := strings.Cut(issuer, "://")
+	if !ok {
+		return issuer
+	}
+	authority := rest
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority = rest[:i]
+	}
+	return scheme + "://" + rest[strings.LastIndexByte(authority, '@')+1:]
+}
+
 // escape quotes v in printable ASCII. It looks at no more of v than can be shown.
 func escape(v string) string {
 	return strconv.QuoteToASCII(cut(v))

@@ -77,7 +77,7 @@ func TestKeysFollowTheDocumentsPace(t *testing.T) {
 }
 
 func TestPanicInAFetch(t *testing.T) {
-	r := NewRegistry()
+	r := NewRegistry(RegistryOptions{})
 	defer r.Close()
 	k := &kept[int]{registry: r, pace: pace{budget: time.Minute}, fetch: func(context.Context) (int, error) { panic("bug") }}
 	_, err := k.get(t.Context())
@@ -94,6 +94,7 @@ func TestRegistry(t *testing.T) {
 	for i, change := range []func(*ProviderConfig){
 		func(c *ProviderConfig) { c.Issuer = "https://idp.test/" },
 		func(c *ProviderConfig) { c.Pseudo = true },
+		func(c *ProviderConfig) { c.AnyDocumentIssuer = true },
 		func(c *ProviderConfig) { c.DiscoveryHeaders = http.Header{"A": {"c"}} },
 		func(c *ProviderConfig) { c.DiscoveryHeaders = http.Header{"A": {"b", ""}} },
 		func(c *ProviderConfig) { c.JWKSEndpoint = "x" },
@@ -113,11 +114,21 @@ func TestRegistry(t *testing.T) {
 		c := base
 		c.Issuer = fmt.Sprint("https://idp.test/", i)
 		f.registry.Provider(c)
+		f.add(time.Second)
 		if f.registry.Provider(base) != p {
 			t.Fatal("the one in use was forgotten")
 		}
 	}
 	want(t, "bounded", len(f.registry.providers), maxProviders)
+
+	// Issuers that are gone do not stay; one that verifies tokens does.
+	f.add(maxIdle)
+	p.Prime()
+	f.add(time.Hour)
+	f.registry.Provider(ProviderConfig{Issuer: "https://new.test", Client: f.client})
+	want(t, "after a day", len(f.registry.providers), 2)
+	want(t, "in use", f.registry.Provider(base) == p, true)
+	p.settle()
 }
 
 func TestRegistryClose(t *testing.T) {
@@ -139,7 +150,7 @@ func TestRegistryClose(t *testing.T) {
 
 func TestConfigHidesHeaders(t *testing.T) {
 	c := ProviderConfig{Issuer: "https://idp.test", DiscoveryHeaders: http.Header{"Authorization": {"canary"}}}
-	r := NewRegistry()
+	r := NewRegistry(RegistryOptions{})
 	defer r.Close()
 	p := r.Provider(c)
 	text, _ := c.MarshalText()

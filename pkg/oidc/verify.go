@@ -18,8 +18,6 @@ import (
 
 // A Token is a token that Verify accepted.
 type Token struct {
-	Raw    string         // the compact serialization, byte for byte as it came
-	Header map[string]any // the protected header
 	// Claims is the payload: nil, bool, string, json.Number (so that no digit is lost), []any and map[string]any. Treat it as
 	// read-only: it is shared by all who hold the token.
 	Claims map[string]any
@@ -42,7 +40,7 @@ func Verify(raw string, keys *KeySet, p Policy, now time.Time) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	return u.verify(keys)
+	return u.verify(keys, nil)
 }
 
 // An unverified token has passed every check that needs no key.
@@ -69,13 +67,13 @@ func inspect(raw string, p Policy, now time.Time) (*unverified, error) {
 	return u, nil
 }
 
-// verify makes the checks that inspect left. Its error is always a *Rejection.
-func (u *unverified) verify(keys *KeySet) (*Token, error) {
-	t := &Token{Raw: u.raw, Header: u.header, Claims: u.claims, Expiry: u.expiry}
+// verify makes the checks that inspect left, with the keys of the sources that vouch; nil: of all. Its error is always a *Rejection.
+func (u *unverified) verify(keys *KeySet, vouches func(source int) bool) (*Token, error) {
+	t := &Token{Claims: u.claims, Expiry: u.expiry}
 	if u.policy.SkipSignature {
 		return t, nil
 	}
-	jwk, rej := keys.verify(&u.message, &u.policy)
+	jwk, rej := keys.verify(&u.message, &u.policy, vouches)
 	if rej != nil {
 		return nil, rej
 	}
@@ -131,7 +129,7 @@ func checkIssuer(c map[string]any, p *Policy) *Rejection {
 		return reject(ReasonBadIss, "iss is absent or no string")
 	}
 	if !slices.Contains(p.Issuers, iss) {
-		return reject(ReasonBadIss, "", iss)
+		return reject(ReasonBadIss, "", withoutUser(iss))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/cache"
@@ -34,6 +35,7 @@ type grants struct {
 	keyer  cache.Keyer
 	digest string
 	terms  terms
+	opaque atomic.Bool // the last tokens needed no keys: the next ones will not either
 }
 
 // grantOf says whose tokens they are.
@@ -104,6 +106,10 @@ func (g *grants) obtain(ctx context.Context, a *tokenAsk) (*Result, Life, error)
 	if err != nil {
 		return nil, Life{}, providerFault(err, g.env.Now())
 	}
+	verifier := g.provider.Verifier()
+	if !g.opaque.Load() && !g.access.SkipSignature {
+		verifier = g.provider.Prime() // the keys come while the token endpoint works
+	}
 	answer, err := oauth2.RequestToken(ctx, g.provider.Client, request)
 	if err != nil {
 		return nil, Life{}, g.tokenRefusal(err, a)
@@ -116,7 +122,7 @@ func (g *grants) obtain(ctx context.Context, a *tokenAsk) (*Result, Life, error)
 	if keepsResponse(g.cfg, g.method) {
 		res.Response = answer.Body
 	}
-	if err := g.verify(ctx, res, a.issuedTo); err != nil {
+	if err := g.verify(ctx, verifier, res, a.issuedTo); err != nil {
 		return nil, Life{}, providerFault(err, g.env.Now())
 	}
 	g.warn(res, answer)
@@ -132,10 +138,9 @@ func (g *grants) request(ctx context.Context, a *tokenAsk) (oauth2.Request, erro
 			return request, err
 		}
 		if request.Endpoint == "" {
-			request.Endpoint = metadata.TokenEndpoint
-		}
-		if request.Endpoint == "" {
-			return request, errNoTokenEndpoint
+			if request.Endpoint, err = metadata.Endpoint("token_endpoint"); err != nil {
+				return request, err
+			}
 		}
 		if auth == "" {
 			auth = advertisedAuth(metadata)
@@ -167,9 +172,11 @@ func advertisedAuth(md *oidc.Metadata) oauth2.AuthMethod {
 
 // verify judges the tokens of a grant. An access token that is no JWT is opaque to us and taken
 // as it is. An ID token that does not verify is dropped: nobody asked for it.
-func (g *grants) verify(ctx context.Context, res *Result, issuedTo []string) (err error) {
-	if looksLikeJWT(res.AccessToken) {
-		if res.Access, err = g.provider.Verify(ctx, res.AccessToken, g.access); err != nil {
+func (g *grants) verify(ctx context.Context, v oidc.Verifier, res *Result, issuedTo []string) (err error) {
+	jwt := looksLikeJWT(res.AccessToken)
+	g.opaque.Store(!jwt && res.IDToken == "")
+	if jwt {
+		if res.Access, err = v.Verify(ctx, res.AccessToken, g.access); err != nil {
 			return err
 		}
 		if g.cfg.VerifyClaims && issuedTo != nil && !namesOnly(res.Access, issuedTo) {
@@ -181,7 +188,7 @@ func (g *grants) verify(ctx context.Context, res *Result, issuedTo []string) (er
 	}
 	policy := g.id
 	policy.Audience = issuedTo
-	if res.ID, err = g.provider.Verify(ctx, res.IDToken, policy); err != nil {
+	if res.ID, err = v.Verify(ctx, res.IDToken, policy); err != nil {
 		res.dropIDToken()
 		if g.env.Due(day, "ID token", g.cfg.Issuer, string(g.grant)) {
 			g.env.Logger.Warn("an ID token that came with the access token is dropped: it does not verify",
@@ -258,7 +265,7 @@ func (g *grants) warn(res *Result, answer *oauth2.TokenResponse) {
 	}
 	for _, warning := range g.provider.Warnings() {
 		if g.env.Due(day, "key", g.cfg.Issuer, warning) {
-			log.Warn("the provider publishes something that is not used as it stands", "what", warning)
+			log.Warn("the provider publishes what cannot be used", "warning", warning)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func newTestGrants(t *testing.T, answer http.HandlerFunc, changes string) *grant
 	}
 	env := &Env{
 		Results:    NewKeeper(Sizes{Values: cache.Bounds{Entries: 1000}, Refusals: cache.Bounds{Entries: 10}}, ResultCost, time.Now),
-		ProcessKey: cache.NewKeyer(nil), Registry: oidc.NewRegistry(), Egress: egress.NewPool(egress.Options{}),
+		ProcessKey: cache.NewKeyer(nil), Registry: oidc.NewRegistry(oidc.RegistryOptions{}), Egress: egress.NewPool(egress.Options{}),
 		Logger: slog.New(slog.DiscardHandler), Due: func(time.Duration, ...string) bool { return true }, Now: time.Now,
 	}
 	client := env.Egress.Client(egress.Settings{HTTPVersion: egress.HTTP11})
@@ -81,7 +81,10 @@ func TestTooManyWait(t *testing.T) {
 	for _, tokens := range []string{"true", "false"} {
 		t.Run("cache_tokens="+tokens, func(t *testing.T) {
 			var calls atomic.Int64
-			g := newTestGrants(t, func(w http.ResponseWriter, _ *http.Request) {
+			g := newTestGrants(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/token" {
+					return // the keys, which nobody needs
+				}
 				calls.Add(1)
 				fmt.Fprint(w, `{"access_token":"opaque-token","token_type":"Bearer","expires_in":300}`)
 			}, `,"cache_tokens":`+tokens)

@@ -114,10 +114,6 @@ const (
 // badToken is the reason of a provider's token that does not verify.
 const badToken = "idp_bad_token"
 
-var errNoTokenEndpoint error = &oidc.Fault{
-	Kind: oidc.BadDiscovery, Err: errors.New("neither the metadata nor config.token_endpoint names a token endpoint"),
-}
-
 // providerFault is what an unusable answer of the provider, or none, makes of a request: 503,
 // whatever the client sent.
 func providerFault(err error, now time.Time) *Refusal {

@@ -89,10 +89,11 @@ func (r *Result) cost() int {
 	const own = 512
 	// The token once as it came, once in the headers that are made of it.
 	n := own + 2*len(r.AccessToken) + len(r.IDToken) + len(r.RefreshToken) + len(r.Response)
-	for _, t := range []*oidc.Token{r.Access, r.ID} {
-		if t != nil {
-			n += jsonCost(t.Claims) + len(t.Raw)*3/4 // its strings are parts of the decoded payload
-		}
+	if r.Access != nil {
+		n += jsonCost(r.Access.Claims) + len(r.AccessToken)*3/4 // its strings are parts of the decoded payload
+	}
+	if r.ID != nil {
+		n += jsonCost(r.ID.Claims) + len(r.IDToken)*3/4
 	}
 	for _, h := range r.Replay {
 		n += len(h.Name) + len(strings.Join(h.Values, "")) + 64
