@@ -263,7 +263,7 @@ touch "$TMPDIR/go-build1"
 kill -TERM $PPID
 while :; do sleep 0.1; done
 `
-	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o700); err != nil { //nolint:gosec // it must be executable
+	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -286,7 +286,7 @@ func TestEndsWithGoRun(t *testing.T) {
 	}
 	exe := filepath.Join(dir, "demo")
 	if err == nil {
-		err = os.WriteFile(exe, raw, 0o700) //nolint:gosec // it must be executable
+		err = os.WriteFile(exe, raw, 0o700)
 	}
 	if err != nil {
 		t.Fatal(err)
