@@ -105,7 +105,8 @@ func TestOnce(t *testing.T) {
 	nothingLeft(t)
 }
 
-// -v shows the commands, the expectations and the logs, but no whole token. In another locale all is ASCII.
+// -v shows the commands, the expectations and the logs, but no whole token. In another locale all
+// is ASCII.
 func TestDetailsInASCII(t *testing.T) {
 	args := arguments(t, "-once", "-v")
 	t.Setenv("LC_ALL", "C")

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -28,7 +29,9 @@ func TestCannotStart(t *testing.T) {
 	}
 	defer taken.Close()
 	busy := taken.Addr().String()
-	none := map[string]string{"HOME": "", "XDG_CACHE_HOME": "", "GOCACHE": "", "GOMODCACHE": "", "GOPATH": ""}
+	homeless := func(cache, modules string) map[string]string {
+		return map[string]string{"HOME": "", "XDG_CACHE_HOME": "", "GOPATH": "", "GOCACHE": cache, "GOMODCACHE": modules}
+	}
 	for _, c := range []struct {
 		name string
 		args []string
@@ -45,7 +48,9 @@ func TestCannotStart(t *testing.T) {
 		{"long TMPDIR", nil, map[string]string{"TMPDIR": "/tmp/" + strings.Repeat("x", 100)}, "the path of the temporary folder is too long for a Unix socket"},
 		{"missing TMPDIR", nil, map[string]string{"TMPDIR": "/no/such/folder"}, "cannot make a folder in the temporary folder (TMPDIR): "},
 		{"no go", nil, map[string]string{"PATH": "/no/such/folder"}, "there is no go command in PATH"},
-		{"no HOME", nil, none, "the go command has no place for its caches: set HOME"},
+		{"no HOME", nil, homeless("", ""), "the go command has no place for its caches: set HOME"},
+		{"no HOME for modules", nil, homeless("/tmp", ""), "the go command has no place for its caches: set HOME"},
+		{"no HOME for builds", nil, homeless("", "/tmp"), "the go command has no place for its caches: set HOME"},
 		{"broken go", nil, map[string]string{"GOTOOLCHAIN": "none"}, "`go env` fails (exit status 1): "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -60,6 +65,25 @@ func TestCannotStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A start that fails gives back what it had taken.
+func TestFailedStartFreesPorts(t *testing.T) {
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := first.Addr().String()
+	first.Close()
+	args := append(arguments(t), "-proxy", addr, "-provider", "no-address")
+	if code := run(t.Context(), args, io.Discard, io.Discard); code != 2 {
+		t.Errorf("exit %d", code)
+	}
+	again, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
 }
 
 func TestHelp(t *testing.T) {
@@ -142,7 +166,8 @@ func TestNohup(t *testing.T) {
 	nothingLeft(t)
 }
 
-// What a killed run has left goes with the next run; what belongs to a run that lives, or to others, stays.
+// What a killed run has left goes with the next run; what belongs to a run that lives, or to
+// others, stays.
 func TestKilledRunIsCleanedUpLater(t *testing.T) {
 	args := arguments(t)
 	alive, out := started(t, args)
@@ -227,23 +252,24 @@ func TestClosedPipe(t *testing.T) {
 	}
 }
 
-// The first build may take minutes: a signal ends it, too.
+// The first build may take minutes: a signal ends it, too, and lets it remove its own files.
 func TestSignalDuringTheBuild(t *testing.T) {
 	arguments(t)
 	bin := t.TempDir()
-	script := "#!/bin/sh\n[ \"$1\" = env ] && echo /c && echo /m && exit\nexec sleep 600\n"
-	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o700); err != nil { //nolint:gosec // it must be executable
+	script := `#!/bin/sh
+[ "$1" = env ] && echo /c && echo /m && exit
+trap 'rm "$TMPDIR/go-build1"; exit 1' INT
+touch "$TMPDIR/go-build1"
+kill -TERM $PPID
+while :; do sleep 0.1; done
+`
+	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	cmd, _ := child(t, free)
-	out := newWatched("The first build takes a minute or two.\n")
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	out.wait(t)
-	if code := end(t, cmd, syscall.SIGTERM); code != 1 {
+	cmd, out := child(t, free)
+	_ = cmd.Run() // its error is the exit code
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.HasSuffix(out.String(), "The first build takes a minute or two.\n") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 	nothingLeft(t)
@@ -260,7 +286,7 @@ func TestEndsWithGoRun(t *testing.T) {
 	}
 	exe := filepath.Join(dir, "demo")
 	if err == nil {
-		err = os.WriteFile(exe, raw, 0o700) //nolint:gosec // it must be executable
+		err = os.WriteFile(exe, raw, 0o700)
 	}
 	if err != nil {
 		t.Fatal(err)
