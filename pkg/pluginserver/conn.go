@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// States of a connection. Only an idle one may be closed by drain: Kong takes a connection that ends before it could write an
-// acknowledgement for an error of the request.
+// States of a connection. Only an idle one may be ended by drain: Kong takes a connection that ends before it could write an
+// acknowledgement for an error of the request. A new one is busy: Kong connects when it has something to send.
 const (
 	connBusy int32 = iota
 	connIdle
@@ -42,13 +42,14 @@ func (s *Server) serve(events context.Context, nc net.Conn) {
 			s.logPanic("serving a connection", v)
 		}
 		_ = nc.Close()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
+		s.forget(c)
 		c.release()
 	}()
 	switch err := c.loop(events); {
-	case errors.Is(err, io.EOF), errors.Is(err, ErrExited), errors.Is(err, errStopped), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, io.EOF), errors.Is(err, ErrExited), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, errStopped):
+		c.hangUp()
+		c.discard()
 	default:
 		if unlogged, due := s.closes.due(time.Now()); due {
 			s.log.Info("connection closed", "error", err, "not_logged_before", unlogged)
@@ -56,11 +57,46 @@ func (s *Server) serve(events context.Context, nc net.Conn) {
 	}
 }
 
-func (c *conn) loop(events context.Context) error {
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if len(s.conns) == 0 {
+		select {
+		case s.empty <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// hangUp closes the sending side. Kong may have begun to send a call: that must not fail, and where Kong then reads it finds
+// the end, which makes it send an event again.
+func (c *conn) hangUp() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		_ = c.nc.Close()
+	}
+}
+
+// discard reads until Kong closes, or drain does.
+func (c *conn) discard() {
+	if c.nc.SetReadDeadline(time.Time{}) != nil {
+		return
+	}
 	for {
-		request, err := c.next()
+		if _, err := c.nc.Read(c.buf); err != nil {
+			return
+		}
+	}
+}
+
+func (c *conn) loop(events context.Context) error {
+	for first := true; ; first = false {
+		request, err := c.next(first)
 		if err != nil {
 			return err
+		}
+		if request.command == cmdHandleEvent && c.s.phase.Load() == handingOver {
+			return errStopped
 		}
 		if err := c.dispatch(events, request); err != nil {
 			return err
@@ -72,13 +108,15 @@ func (c *conn) loop(events context.Context) error {
 }
 
 // next waits for Kong's next call.
-func (c *conn) next() (call, error) {
-	c.state.Store(connIdle)
-	if c.s.draining.Load() {
-		return call{}, errStopped
+func (c *conn) next(first bool) (call, error) {
+	if !first {
+		c.state.Store(connIdle)
+		if c.s.phase.Load() == ending && c.state.CompareAndSwap(connIdle, connStopped) {
+			return call{}, errStopped
+		}
 	}
 	frame, err := c.readFrame(false)
-	if !c.state.CompareAndSwap(connIdle, connBusy) {
+	if !first && !c.state.CompareAndSwap(connIdle, connBusy) {
 		return call{}, errStopped
 	}
 	if err != nil {

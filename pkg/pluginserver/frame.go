@@ -27,15 +27,15 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 type stream struct {
 	nc       net.Conn
 	limit    int           // bytes a frame may announce
-	patience time.Duration // for a frame that has begun or is due, and for a write
+	patience time.Duration // for a frame that has begun or is due, and for a write: at least this, at most twice
 
 	buf  []byte // buf[r:w] has arrived and is unread
 	r, w int
 	out  []byte // frames not written yet
 
-	// The deadlines now set on nc. They are moved only when less than half of the patience is left of them, since moving
-	// one for every frame is a measurable part of a frame's cost.
-	readBy, writeBy time.Time
+	// Whether nc has a deadline. It stays where it is while frames come and go, and a wait that meets it moves it once, by
+	// the whole patience: reading the clock for every frame would be a measurable part of a frame's cost.
+	readTimed, writeTimed bool
 }
 
 func newStream(nc net.Conn, limit int, patience time.Duration) stream {
@@ -61,7 +61,7 @@ func (s *stream) release() {
 // io.EOF stands only for an end between frames.
 func (s *stream) readFrame(due bool) ([]byte, error) {
 	s.shrink()
-	armed := false
+	w := readWait{due: due}
 	for {
 		have, need := s.w-s.r, prefixSize
 		if have >= prefixSize {
@@ -76,22 +76,24 @@ func (s *stream) readFrame(due bool) ([]byte, error) {
 				return payload, nil
 			}
 		}
-		// Armed once for the whole frame: a peer that trickles bytes gets no more time by it.
-		if !armed && (due || have > 0) {
-			armed = true
-			if err := s.armRead(); err != nil {
-				return nil, err
-			}
+		if have > 0 {
+			w.due = true
 		}
-		if err := s.fill(need, armed); err != nil {
+		if err := s.fill(need, &w); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// readWait is the waiting for one frame. The deadline moves once for all of it: a peer that trickles bytes gets no more time.
+type readWait struct {
+	due   bool // it must arrive in time
+	moved bool // the deadline is this frame's own
+}
+
 // fill reads once, at least one byte. The buffer grows only when it is full, to twice its size: what a peer announces
 // costs nothing, what it sends costs at most double.
-func (s *stream) fill(need int, armed bool) error {
+func (s *stream) fill(need int, w *readWait) error {
 	if s.r == s.w {
 		s.r, s.w = 0, 0
 	} else if s.r+need > len(s.buf) && s.r > 0 {
@@ -104,16 +106,20 @@ func (s *stream) fill(need int, armed bool) error {
 		s.buf = grown
 	}
 	for {
+		if w.due && !s.readTimed {
+			if err := s.moveRead(w); err != nil {
+				return err
+			}
+		}
 		n, err := s.nc.Read(s.buf[s.w:])
 		s.w += n
 		switch {
 		case n > 0:
 			return nil
 		case err == nil:
-		case !armed && errors.Is(err, os.ErrDeadlineExceeded) && !s.readBy.IsZero():
-			// The deadline of an earlier frame ran out while nothing was due.
-			s.readBy = time.Time{}
-			if err := s.nc.SetReadDeadline(s.readBy); err != nil {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !w.moved:
+			// The deadline of an earlier frame.
+			if err := s.moveRead(w); err != nil {
 				return err
 			}
 		case errors.Is(err, io.EOF) && s.w > s.r:
@@ -124,21 +130,21 @@ func (s *stream) fill(need int, armed bool) error {
 	}
 }
 
+// moveRead gives a frame that is due its time, and takes the deadline away where none is.
+func (s *stream) moveRead(w *readWait) error {
+	s.readTimed, w.moved = w.due, w.due
+	if !w.due {
+		return s.nc.SetReadDeadline(time.Time{})
+	}
+	return s.nc.SetReadDeadline(time.Now().Add(s.patience))
+}
+
 // shrink lets go of a buffer that one large frame had made.
 func (s *stream) shrink() {
 	if s.r == s.w && len(s.buf) > keepSize {
 		s.r, s.w = 0, 0
 		s.buf = buffers.Get().(*[bufferSize]byte)[:]
 	}
-}
-
-func (s *stream) armRead() error {
-	now := time.Now()
-	if s.readBy.Sub(now) >= s.patience/2 {
-		return nil
-	}
-	s.readBy = now.Add(s.patience)
-	return s.nc.SetReadDeadline(s.readBy)
 }
 
 // flush sends what was collected in one write.
@@ -152,14 +158,20 @@ func (s *stream) flush() error {
 }
 
 func (s *stream) write(b []byte) error {
-	if now := time.Now(); s.writeBy.Sub(now) < s.patience/2 {
-		s.writeBy = now.Add(s.patience)
-		if err := s.nc.SetWriteDeadline(s.writeBy); err != nil {
+	moved := false
+	for {
+		if !s.writeTimed {
+			s.writeTimed, moved = true, true
+			if err := s.nc.SetWriteDeadline(time.Now().Add(s.patience)); err != nil {
+				return err
+			}
+		}
+		n, err := s.nc.Write(b)
+		if err == nil || moved || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
+		b, s.writeTimed = b[n:], false // the deadline of an earlier write
 	}
-	_, err := s.nc.Write(b)
-	return err
 }
 
 // reset empties what was collected, and lets go of a buffer that something large had made.

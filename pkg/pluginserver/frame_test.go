@@ -144,6 +144,41 @@ func TestIdleAfterDeadline(t *testing.T) {
 	})
 }
 
+// The deadline that an earlier frame or write has left does not shorten a later one's time.
+func TestLeftDeadline(t *testing.T) {
+	const patience = 30 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		ours, peer := net.Pipe()
+		defer ours.Close()
+		s := newStream(ours, 100, patience)
+		theirs := newStream(peer, 100, time.Hour)
+		var both sync.WaitGroup
+		both.Go(func() {
+			for _, pause := range []time.Duration{0, patience - 1, patience - 1} {
+				time.Sleep(pause)
+				theirs.frame([]byte("question"))
+				if err := theirs.flush(); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(patience - 1)
+				if got, err := theirs.readFrame(true); err != nil || string(got) != "answer" {
+					t.Errorf("%q, %v", got, err)
+				}
+			}
+		})
+		for range 3 {
+			if got, err := s.readFrame(true); err != nil || string(got) != "question" {
+				t.Errorf("%q, %v", got, err)
+			}
+			s.frame([]byte("answer"))
+			if err := s.flush(); err != nil {
+				t.Error(err)
+			}
+		}
+		both.Wait()
+	})
+}
+
 // A peer that does not read blocks a write no longer than the patience.
 func TestFlushTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,9 +14,10 @@ import (
 )
 
 const (
-	maxIdle      = 256              // Kong's pool of idle connections, per worker
-	hostTimeout  = 60 * time.Second // nginx's lua_socket_read_timeout
-	hostMaxFrame = 64 << 20         // Kong has no limit; this side only needs one
+	maxIdle       = 256              // Kong's pool of idle connections, per worker
+	hostTimeout   = 60 * time.Second // nginx's lua_socket_read_timeout
+	sweepInterval = 20 * time.Millisecond
+	hostMaxFrame  = 64 << 20 // Kong has no limit; this side only needs one
 )
 
 var (
@@ -40,13 +42,17 @@ type Host struct {
 	path     string
 	sequence atomic.Int64
 
-	mu     sync.Mutex // guards idle and closed
-	idle   []*stream
-	closed bool
+	mu       sync.Mutex // guards what follows
+	idle     []*stream
+	closed   bool
+	sweeping bool
+
+	sweeper sync.WaitGroup
+	stop    chan struct{} // closed by Close
 }
 
 // NewHost prepares a Host; it connects when it is first called.
-func NewHost(socketPath string) *Host { return &Host{path: socketPath} }
+func NewHost(socketPath string) *Host { return &Host{path: socketPath, stop: make(chan struct{})} }
 
 // StartInstance starts an instance with a configuration, a JSON object, and gives its id.
 func (h *Host) StartInstance(ctx context.Context, name string, config []byte) (int32, error) {
@@ -73,13 +79,49 @@ func (h *Host) HandleEvent(ctx context.Context, id int32, phase string, api API)
 // Close closes the idle connections, and makes every further call fail.
 func (h *Host) Close() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
+	if !h.closed {
+		h.closed = true
+		close(h.stop)
+	}
 	for _, s := range h.idle {
 		_ = s.nc.Close()
 		s.release()
 	}
 	h.idle = nil
+	h.mu.Unlock()
+	h.sweeper.Wait()
+}
+
+// sweep closes idle connections that the server has ended, as nginx does when it is told of the end: a server that ends waits for
+// that. It lives as long as there are idle connections.
+func (h *Host) sweep() {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case <-ticker.C:
+		}
+		if !h.sweepOnce() {
+			return
+		}
+	}
+}
+
+func (h *Host) sweepOnce() (more bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.idle = slices.DeleteFunc(h.idle, func(s *stream) bool {
+		if usable(s) {
+			return false
+		}
+		_ = s.nc.Close()
+		s.release()
+		return true
+	})
+	h.sweeping = len(h.idle) > 0
+	return h.sweeping
 }
 
 func (h *Host) call(ctx context.Context, request call, api API) (id int32, err error) {
@@ -186,7 +228,7 @@ func (h *Host) connection(ctx context.Context) (*stream, error) {
 		if s == nil {
 			break
 		}
-		if s.r == s.w && silentConn(s.nc) {
+		if usable(s) {
 			return s, nil
 		}
 		_ = s.nc.Close()
@@ -209,8 +251,14 @@ func (h *Host) keep(s *stream) bool {
 		return false
 	}
 	h.idle = append(h.idle, s)
+	if !h.sweeping {
+		h.sweeping = true
+		h.sweeper.Go(h.sweep)
+	}
 	return true
 }
+
+func usable(s *stream) bool { return s.r == s.w && silentConn(s.nc) }
 
 // silentConn tells whether the peer has neither closed an idle connection nor sent anything on it: nginx watches for both and
 // drops such a connection from its pool.

@@ -47,7 +47,7 @@ func scripted(t *testing.T, script func(c call) []byte) *Host {
 		}
 	}()
 	h := NewHost(path)
-	t.Cleanup(func() { h.Close(); l.Close(); <-ended })
+	t.Cleanup(func() { h.Close(); l.Close(); await(t, ended) })
 	return h
 }
 
@@ -103,7 +103,7 @@ func TestHostDropsUsedConnections(t *testing.T) {
 	r := run(t, Options{Plugin: access(pass)})
 	startInstance(t, r.host, `{}`)
 	r.stop()
-	if err := <-r.ended; err != nil {
+	if err := await(t, r.ended); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.host.StartInstance(ctx, "n", []byte(`{}`)); err == nil || errors.Is(err, ErrClosed) {
@@ -115,7 +115,7 @@ func TestHostContext(t *testing.T) {
 	reached := make(chan struct{})
 	h := scripted(t, func(call) []byte { close(reached); return []byte{0, 0} })
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() { <-reached; cancel() }()
+	go func() { await(t, reached); cancel() }()
 	if err := h.HandleEvent(ctx, 1, eventAccess, &kong{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}

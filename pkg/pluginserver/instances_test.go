@@ -104,20 +104,20 @@ func TestInstanceClosedWhileRunning(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	l := &ledger{access: func(_ context.Context, e *Event) {
 		entered <- struct{}{}
-		<-release
+		await(t, release)
 		e.Pass()
 	}}
 	_, h := serve(t, Options{Plugin: l})
 	id := startInstance(t, h, `{}`)
 	result := make(chan error)
 	go func() { result <- h.HandleEvent(ctx, id, eventAccess, &kong{}) }()
-	<-entered
+	await(t, entered)
 	if err := h.CloseInstance(ctx, id); err != nil {
 		t.Fatal(err)
 	}
 	l.check(t, []string{`{}`}, nil)
 	close(release)
-	if err := <-result; err != nil {
+	if err := await(t, result); err != nil {
 		t.Error(err)
 	}
 	// The event's connection takes another call only after the event has let go of its instance.

@@ -27,6 +27,9 @@ func TestListen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != os.ModeSocket|0o600 {
+		t.Error("without a mode:", info, err)
+	}
 	second, err := Listen(SocketOptions{Path: path, Mode: 0o660, Group: fmt.Sprint(os.Getgid())})
 	if err != nil {
 		t.Fatal(err)
@@ -115,36 +118,57 @@ func TestMaxConns(t *testing.T) {
 		got <- err
 	}()
 	h.Close()
-	if err := <-got; err != nil {
+	if err := await(t, got); err != nil {
 		t.Error(err)
 	}
 }
 
 // running is a server that one test ends itself.
 type running struct {
-	host  *Host
-	stop  context.CancelFunc
-	ended chan error
-	tick  chan time.Time
-	path  string
+	server *Server
+	host   *Host
+	stop   context.CancelFunc
+	ended  chan error
+	tick   chan time.Time
+	path   string
 }
 
 func run(t *testing.T, o Options) *running {
 	t.Helper()
-	r := &running{ended: make(chan error, 1), tick: make(chan time.Time), path: filepath.Join(t.TempDir(), "s")}
+	return runAt(t, o, filepath.Join(t.TempDir(), "s"))
+}
+
+func runAt(t *testing.T, o Options, path string) *running {
+	t.Helper()
+	r := &running{server: NewServer(o), ended: make(chan error, 1), tick: make(chan time.Time), path: path}
 	l, err := Listen(SocketOptions{Path: r.path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var serving context.Context
 	serving, r.stop = context.WithCancel(ctx)
-	s := NewServer(o)
-	s.watchTick = r.tick
-	go func() { r.ended <- s.Serve(serving, l) }()
+	r.server.watchTick = r.tick
+	go func() {
+		r.ended <- r.server.Serve(serving, l)
+		close(r.ended)
+	}()
 	r.host = NewHost(r.path)
-	t.Cleanup(r.host.Close)
-	t.Cleanup(r.stop)
+	t.Cleanup(func() {
+		r.host.Close()
+		r.stop()
+		await(t, r.ended)
+	})
 	return r
+}
+
+// look has the server look for a successor.
+func (r *running) look(t *testing.T) {
+	t.Helper()
+	select {
+	case r.tick <- time.Time{}:
+	case <-time.After(waitLimit):
+		t.Fatal("nobody looks for a successor")
+	}
 }
 
 func TestDrain(t *testing.T) {
@@ -152,7 +176,7 @@ func TestDrain(t *testing.T) {
 	closed := make(chan struct{})
 	r := run(t, Options{Plugin: &watched{access: func(c context.Context, e *Event) {
 		entered <- struct{}{}
-		<-release
+		await(t, release)
 		if c.Err() == nil && e.Tell("kong.log.err", nil) == nil {
 			e.Pass()
 		}
@@ -162,9 +186,9 @@ func TestDrain(t *testing.T) {
 	defer idle.Close()
 	startInstance(t, idle, `{}`)
 
-	result := make(chan error)
+	result := make(chan error, 1)
 	go func() { result <- r.host.HandleEvent(ctx, id, eventAccess, &kong{}) }()
-	<-entered
+	await(t, entered)
 	r.stop()
 	for { // until the idle connection was closed and none is accepted any more
 		if _, err := idle.StartInstance(ctx, "n", []byte(`{}`)); err != nil {
@@ -177,13 +201,13 @@ func TestDrain(t *testing.T) {
 	default:
 	}
 	close(release)
-	if err := <-result; err != nil {
+	if err := await(t, result); err != nil {
 		t.Error("the running event:", err)
 	}
-	if err := <-r.ended; err != nil {
+	if err := await(t, r.ended); err != nil {
 		t.Error("Serve:", err)
 	}
-	<-closed
+	await(t, closed)
 }
 
 func TestDrainTimeout(t *testing.T) {
@@ -194,14 +218,14 @@ func TestDrainTimeout(t *testing.T) {
 		e.Exit(503, nil, nil)
 	})})
 	id := startInstance(t, r.host, `{}`)
-	result := make(chan error)
+	result := make(chan error, 1)
 	go func() { result <- r.host.HandleEvent(ctx, id, eventAccess, &kong{}) }()
-	<-entered
+	await(t, entered)
 	r.stop()
-	if err := <-r.ended; err != nil {
+	if err := await(t, r.ended); err != nil {
 		t.Error("Serve:", err)
 	}
-	if err := <-result; err == nil {
+	if err := await(t, result); err == nil {
 		t.Error("the event passed")
 	}
 }
@@ -209,27 +233,27 @@ func TestDrainTimeout(t *testing.T) {
 func TestSuccessor(t *testing.T) {
 	r := run(t, Options{Plugin: access(pass)})
 	id := startInstance(t, r.host, `{}`)
-	r.tick <- time.Time{}
+	r.look(t)
 	if err := r.host.HandleEvent(ctx, id, eventAccess, &kong{}); err != nil {
 		t.Fatal("without a successor:", err)
 	}
-	path, successor := r.path, run(t, Options{Plugin: access(pass)})
-	if err := os.Rename(successor.path, path); err != nil {
-		t.Fatal(err)
+	successor := runAt(t, Options{Plugin: access(pass)}, r.path)
+	r.look(t)
+	awaitPhase(t, r, handingOver)
+	for range 2 {
+		if err := r.host.HandleEvent(ctx, id, eventAccess, &kong{}); !errors.Is(err, ErrClosed) {
+			t.Error("the old server ends the connection, the new one does not know the id, so Kong starts it again:", err)
+		}
 	}
-	r.tick <- time.Time{}
-	if err := <-r.ended; err != nil {
+	if err := await(t, r.ended); err != nil {
 		t.Error("Serve:", err)
-	}
-	if err := r.host.HandleEvent(ctx, id, eventAccess, &kong{}); !errors.Is(err, ErrClosed) {
-		t.Error("the successor does not know the id, so Kong starts it again:", err)
 	}
 	id = startInstance(t, r.host, `{}`)
 	if err := r.host.HandleEvent(ctx, id, eventAccess, &kong{}); err != nil {
 		t.Error(err)
 	}
 	successor.stop()
-	<-successor.ended
+	await(t, successor.ended)
 }
 
 // watched makes instances that tell what happens to them.

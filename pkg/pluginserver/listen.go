@@ -9,6 +9,9 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
 )
 
 // maxSocketPath is what fits into sockaddr_un with its final NUL.
@@ -65,7 +68,7 @@ func listen(o SocketOptions) (*listener, error) {
 	if err != nil {
 		return nil, errors.Join(err, inner.Close())
 	}
-	return &listener{Listener: inner, path: o.Path, identity: identity}, nil
+	return &listener{UnixListener: inner, path: o.Path, identity: identity}, nil
 }
 
 func checkPath(path string) error {
@@ -116,9 +119,49 @@ func place(made string, o SocketOptions, gid int) (fs.FileInfo, error) {
 
 // listener knows its socket file, to notice when the path is no longer its own.
 type listener struct {
-	net.Listener
+	*net.UnixListener
 	path     string
 	identity fs.FileInfo
+	refusing atomic.Bool
+}
+
+// Refuse makes every further connect fail at once. Who has connected can still be accepted; after the last one Accept fails.
+// It is an error where the system cannot do this to a listening socket: Linux can.
+func (l *listener) Refuse() error {
+	var refused error
+	err := l.control(func(fd int) { refused = syscall.Shutdown(fd, syscall.SHUT_RD) })
+	if err = errors.Join(err, refused); err != nil {
+		return err
+	}
+	l.refusing.Store(true)
+	return l.SetDeadline(time.Unix(1, 0)) // wakes an Accept
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	if !l.refusing.Load() {
+		nc, err := l.UnixListener.Accept()
+		if err == nil || !l.refusing.Load() {
+			return nc, err
+		}
+	}
+	// By hand, since the deadline is over: what is left in the queue, without waiting.
+	var fd int
+	var failed error
+	if err := errors.Join(l.control(func(listening int) { fd, _, failed = syscall.Accept(listening) }), failed); err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close()
+	return net.FileConn(f) // a copy of it
+}
+
+func (l *listener) control(do func(fd int)) error {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) { do(int(fd)) })
 }
 
 // Superseded tells whether another file stands at the path now. A path that is merely gone has no successor yet.

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	pdk "github.com/Kong/go-pdk"
 	stock "github.com/Kong/go-pdk/server"
@@ -160,6 +161,20 @@ func (k *kong) exit(t *testing.T) ExitArgs {
 	return a
 }
 
+// waitLimit ends a wait for what never comes.
+const waitLimit = 30 * time.Second
+
+// await receives from done, or ends the test.
+func await[T any](t testing.TB, done <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-done:
+	case <-time.After(waitLimit):
+		t.Fatal("waited too long")
+	}
+	return v
+}
+
 // serve runs a server on a socket of its own until the test ends, and gives the socket and a Host for it.
 func serve(t testing.TB, o Options) (string, *Host) {
 	t.Helper()
@@ -183,7 +198,7 @@ func serveOn(t testing.TB, o Options, path string, l net.Listener) *Host {
 	t.Cleanup(func() {
 		h.Close()
 		cancel()
-		if err := <-ended; err != nil {
+		if err := await(t, ended); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})

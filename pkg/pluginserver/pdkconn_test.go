@@ -49,7 +49,7 @@ func TestGoPDK(t *testing.T) {
 	}
 	_, h := serve(t, Options{Plugin: access(func(_ context.Context, e *Event) { failed <- run(e); e.Pass() })})
 	k := &kong{answers: answers}
-	if err := errors.Join(h.HandleEvent(ctx, startInstance(t, h, `{}`), eventAccess, k), <-failed); err != nil {
+	if err := errors.Join(h.HandleEvent(ctx, startInstance(t, h, `{}`), eventAccess, k), await(t, failed)); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{

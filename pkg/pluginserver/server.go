@@ -50,13 +50,14 @@ type Options struct {
 	Info   Info         // Name is used in log lines
 	Logger *slog.Logger // nil: nothing is logged
 
-	MaxFrame      int           // bytes; 0: 1 MiB
-	MaxConns      int           // connections served at once, others wait to be accepted; 0: 10,000
-	MaxInstances  int           // configurations kept; beyond it the least recently used goes; 0: 10,000
-	FrameTimeout  time.Duration // for a frame that has begun, an answer of Kong, a write; 0: 30 s
-	EventTimeout  time.Duration // deadline of an event's ctx; 0: 60 s
-	DrainTimeout  time.Duration // for events that run when Serve is told to stop; 0: 15 s
-	WatchInterval time.Duration // between looks at whether the socket's path has a successor; 0: 5 s, negative: never
+	MaxFrame        int           // bytes; 0: 1 MiB
+	MaxConns        int           // connections served at once, others wait to be accepted; 0: 10,000
+	MaxInstances    int           // configurations kept; beyond it the least recently used goes; 0: 10,000
+	FrameTimeout    time.Duration // for a frame that has begun, an answer of Kong, a write: at least this, at most twice; 0: 30 s
+	EventTimeout    time.Duration // deadline of an event's ctx; 0: 60 s
+	DrainTimeout    time.Duration // for events that run when Serve is told to stop; 0: 15 s
+	TakeoverTimeout time.Duration // for connections that Kong keeps idle once there is a successor; 0: 75 s, Kong keeps them 60 s
+	WatchInterval   time.Duration // between looks at whether the socket's path has a successor; 0: 5 s, negative: never
 }
 
 func (o Options) withDefaults() Options {
@@ -70,6 +71,7 @@ func (o Options) withDefaults() Options {
 		{&o.FrameTimeout, 30 * time.Second},
 		{&o.EventTimeout, 60 * time.Second},
 		{&o.DrainTimeout, 15 * time.Second},
+		{&o.TakeoverTimeout, 75 * time.Second},
 		{&o.WatchInterval, 5 * time.Second},
 	} {
 		if *d.value == 0 {
@@ -87,6 +89,17 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Phases of a server.
+const (
+	serving int32 = iota
+	// handingOver: the socket's path belongs to a successor. A start or a close of an instance is answered, since Kong starts a
+	// failed one again for nobody. An event gets the end of its connection for an answer: Kong sends it again, and so
+	// comes to the successor with one connection after the other.
+	handingOver
+	// ending: a connection ends after the call that it carries.
+	ending
+)
+
 // Server is the plugin's side. One Server serves one listener, once.
 type Server struct {
 	o         Options
@@ -94,8 +107,9 @@ type Server struct {
 	instances *instances
 	watchTick <-chan time.Time // instead of a ticker, in tests
 
-	draining atomic.Bool
-	running  sync.WaitGroup // connections
+	phase   atomic.Int32
+	running sync.WaitGroup // connections
+	empty   chan struct{}  // told when the last connection has ended
 
 	panics, closes oncePerSecond // their log lines
 
@@ -125,7 +139,7 @@ func (o *oncePerSecond) due(now time.Time) (unlogged int, due bool) {
 
 // NewServer prepares a Server.
 func NewServer(o Options) *Server {
-	s := &Server{o: o.withDefaults(), conns: map[*conn]struct{}{}}
+	s := &Server{o: o.withDefaults(), conns: map[*conn]struct{}{}, empty: make(chan struct{}, 1)}
 	s.log = s.o.Logger.With("plugin", s.o.Info.Name)
 	s.instances = &instances{
 		plugin: s.o.Plugin, limit: s.o.MaxInstances, onPanic: s.logPanic,
@@ -137,37 +151,46 @@ func NewServer(o Options) *Server {
 // errStuck is Serve's error when handlers did not return although their context had ended.
 var errStuck = errors.New("pluginserver: events did not end")
 
-// forcedWait is how long handlers may take to return after their context was cancelled at the end of the drain.
+// forcedWait is how long handlers may take to answer after their context was cancelled at the end of the drain, and then to return
+// after their connection was closed.
 const forcedWait = time.Second
 
-// Serve answers connections until ctx is done or, for a listener of Listen, its path belongs to a successor. Then it accepts no
-// more, closes idle connections, lets running events end for at most DrainTimeout, closes every instance and the listener, and
-// returns nil. Errors of accepting are survived; an error means that the listener was closed by someone else or that a
-// handler hangs.
+// Serve answers connections until ctx is done or, for a listener of Listen, its path belongs to a successor. With a successor it
+// goes on until Kong has left every connection, at most TakeoverTimeout, or DrainTimeout from the end of ctx on. Then it
+// accepts no more than what has connected already, ends idle connections, lets running events end for at most
+// DrainTimeout, closes every instance and the listener, and returns nil. Errors of accepting are survived; an error means
+// that the listener was closed by someone else or that a handler hangs.
+//
+// No connection is closed while Kong may be sending on it: Kong loses a request whose send fails. Its sending side is closed,
+// Kong takes note and closes its own, and then it is closed.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	events, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	accepting, stop := context.WithCancel(ctx)
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		if s.superseded(accepting, l) {
-			s.log.InfoContext(ctx, "the socket's path belongs to a successor: ending")
-			stop()
-		}
-		<-accepting.Done()
-		_ = l.Close() // ends Accept
-	})
-	err := s.accept(accepting, events, l)
-	stop()
-	watching.Wait()
-	err = errors.Join(err, s.drain(cancel))
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	accepted := make(chan struct{})
+	var err error // written before accepted is closed
+	go func() {
+		defer close(accepted)
+		defer stop()
+		err = s.accept(events, l)
+	}()
+	if s.superseded(watching, l) {
+		s.log.InfoContext(ctx, "the socket belongs to a new server: this one ends when Kong has left it")
+		s.handOver(ctx)
+	}
+	if !s.drain(cancel, l, accepted) {
+		return errStuck
+	}
 	s.instances.stopAll()
 	return err
 }
 
+// superseded waits for a successor, until ctx is done.
 func (s *Server) superseded(ctx context.Context, l net.Listener) bool {
 	watched, ok := l.(interface{ Superseded() bool })
 	if !ok || s.o.WatchInterval < 0 {
+		<-ctx.Done()
 		return false
 	}
 	tick := s.watchTick
@@ -179,7 +202,7 @@ func (s *Server) superseded(ctx context.Context, l net.Listener) bool {
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return watched.Superseded() // a successor may have come since the last look
 		case <-tick:
 			if watched.Superseded() {
 				return true
@@ -188,13 +211,32 @@ func (s *Server) superseded(ctx context.Context, l net.Listener) bool {
 	}
 }
 
-func (s *Server) accept(ctx, events context.Context, l net.Listener) error {
+// handOver waits until Kong has no connection to this server any more.
+func (s *Server) handOver(ctx context.Context) {
+	s.phase.Store(handingOver)
+	limit := time.NewTimer(s.o.TakeoverTimeout)
+	defer limit.Stop()
+	stopped := ctx.Done()
+	for s.connCount() > 0 {
+		select {
+		case <-s.empty:
+		case <-stopped:
+			stopped = nil
+			limit.Reset(min(s.o.DrainTimeout, s.o.TakeoverTimeout))
+		case <-limit.C:
+			return
+		}
+	}
+}
+
+// accept serves what connects until the listener ends: nil if it was told to end.
+func (s *Server) accept(events context.Context, l net.Listener) error {
 	slots := make(chan struct{}, s.o.MaxConns)
 	var pause time.Duration
 	for {
 		select {
 		case slots <- struct{}{}:
-		case <-ctx.Done():
+		case <-events.Done():
 			return nil
 		}
 		nc, err := l.Accept()
@@ -206,7 +248,7 @@ func (s *Server) accept(ctx, events context.Context, l net.Listener) error {
 				s.serve(events, nc)
 			})
 			continue
-		case ctx.Err() != nil:
+		case s.phase.Load() == ending:
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("pluginserver: accepting: %w", err)
@@ -214,33 +256,41 @@ func (s *Server) accept(ctx, events context.Context, l net.Listener) error {
 		// Out of descriptors or memory, most likely: it passes.
 		<-slots
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		s.log.WarnContext(ctx, "accepting a connection failed", "error", err, "retry_in", pause)
+		s.log.WarnContext(events, "accepting a connection failed", "error", err, "retry_in", pause)
 		select {
 		case <-time.After(pause):
-		case <-ctx.Done():
+		case <-events.Done():
 			return nil
 		}
 	}
 }
 
-func (s *Server) drain(cancel context.CancelFunc) error {
-	s.draining.Store(true)
+// drain ends accepting and every connection, and tells whether all did end.
+func (s *Server) drain(cancel context.CancelFunc, l net.Listener, accepted <-chan struct{}) bool {
+	s.phase.Store(ending)
+	// Who has connected is served: a socket that is closed instead would make Kong's send fail.
+	refusing, ok := l.(interface{ Refuse() error })
+	if !ok || refusing.Refuse() != nil {
+		_ = l.Close()
+	}
 	s.eachConn(func(c *conn) {
 		if c.state.CompareAndSwap(connIdle, connStopped) {
-			_ = c.nc.Close()
+			c.hangUp()
 		}
 	})
 	ended := make(chan struct{})
-	go func() { s.running.Wait(); close(ended) }()
+	go func() { <-accepted; s.running.Wait(); close(ended) }()
+	defer l.Close()
 	if waitFor(ended, s.o.DrainTimeout) {
-		return nil
+		return true
 	}
 	cancel()
-	s.eachConn(func(c *conn) { _ = c.nc.Close() })
 	if waitFor(ended, forcedWait) {
-		return nil
+		return true
 	}
-	return errStuck
+	_ = l.Close()
+	s.eachConn(func(c *conn) { _ = c.nc.Close() })
+	return waitFor(ended, forcedWait)
 }
 
 func waitFor(done <-chan struct{}, d time.Duration) bool {
@@ -252,6 +302,12 @@ func waitFor(done <-chan struct{}, d time.Duration) bool {
 	case <-t.C:
 		return false
 	}
+}
+
+func (s *Server) connCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
 }
 
 func (s *Server) eachConn(do func(*conn)) {

@@ -245,6 +245,25 @@ func TestManySetters(t *testing.T) {
 	}
 }
 
+// Setters are not queued without end: the acknowledgements that Kong writes meanwhile would fill the socket's buffer, and then both
+// sides would wait for the other to read.
+func TestUnacknowledgedIsBounded(t *testing.T) {
+	seen := make(chan struct{}, 2*unacknowledged)
+	_, h := serve(t, Options{Plugin: access(func(_ context.Context, e *Event) {
+		for range unacknowledged {
+			e.Tell("kong.response.set_status", nil)
+		}
+		for range unacknowledged {
+			await(t, seen)
+		}
+		e.Pass()
+	})})
+	k := &kong{before: func(string) error { seen <- struct{}{}; return nil }}
+	if err := h.HandleEvent(ctx, startInstance(t, h, `{}`), eventAccess, k); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestConcurrentEvents(t *testing.T) {
 	_, h := serve(t, Options{Plugin: access(getAndSet)})
 	var wg sync.WaitGroup
@@ -289,7 +308,7 @@ func TestEventContext(t *testing.T) {
 	child, stop := context.WithTimeout(lazy, time.Minute)
 	defer stop()
 	lazy.end()
-	<-child.Done()
+	await(t, child.Done())
 	if lazy.Err() != context.Canceled || child.Err() != context.Canceled || child.Value(key{}) != "v" {
 		t.Error("ended:", lazy.Err(), child.Err())
 	}
@@ -297,7 +316,7 @@ func TestEventContext(t *testing.T) {
 	if past.Err() != context.DeadlineExceeded {
 		t.Error("late:", past.Err())
 	}
-	if <-past.Done(); past.Err() != context.DeadlineExceeded {
+	if await(t, past.Done()); past.Err() != context.DeadlineExceeded {
 		t.Error("late and waited for:", past.Err())
 	}
 	cancel()
@@ -306,7 +325,7 @@ func TestEventContext(t *testing.T) {
 	}
 	ended := &eventCtx{parent: ctx, deadline: time.Now().Add(time.Hour)}
 	ended.end()
-	if <-ended.Done(); ended.Err() != context.Canceled {
+	if await(t, ended.Done()); ended.Err() != context.Canceled {
 		t.Error("used after its end:", ended.Err())
 	}
 }

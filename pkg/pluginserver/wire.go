@@ -79,6 +79,14 @@ func (f field) is(num protowire.Number, typ protowire.Type) bool { return f.num 
 
 // nextField cuts the first field off a message. f.bytes keeps the capacity of b: DecodeHeaders counts on it.
 func nextField(b []byte) (f field, rest []byte, err error) {
+	// By far the most are of this form: below number 16, shorter than 128 bytes.
+	if len(b) > 1 && b[0] < 0x80 && b[0] > 7 && b[0]&7 == byte(protowire.BytesType) && b[1] < 0x80 {
+		end := 2 + int(b[1])
+		if end > len(b) {
+			return field{}, nil, errGarbage
+		}
+		return field{num: protowire.Number(b[0] >> 3), typ: protowire.BytesType, bytes: b[2:end]}, b[end:], nil
+	}
 	num, typ, n := protowire.ConsumeTag(b)
 	if n < 0 {
 		return field{}, nil, errGarbage

@@ -87,7 +87,7 @@ func TestKongClosesMidAsk(t *testing.T) {
 	}
 	nc.Close()
 	for range 2 {
-		if err := <-got; err == nil {
+		if err := await(t, got); err == nil {
 			t.Error("no error")
 		}
 	}
