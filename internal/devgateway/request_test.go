@@ -9,7 +9,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
 
-// ask has the probe make calls, each "method argument", and returns their answers by call. Answers are strings; numbers and true in decimal.
+// ask has the probe make calls, each "method argument", and returns their answers by call. Answers
+// are strings; numbers and true in decimal.
 func (w *world) ask(send func() (*http.Response, string), calls ...string) map[string]string {
 	w.t.Helper()
 	got := map[string]string{}
@@ -197,6 +198,23 @@ func TestChangingTheRequest(t *testing.T) {
 			if got := strings.Join(up.Header[name], "|"); got != v {
 				t.Errorf("%s: %s %q, want %q", c.name, name, got, v)
 			}
+		}
+	}
+}
+
+// nginx sends a body on only when it has all of it, and then with its length; unless the route says
+// otherwise.
+func TestRequestBuffering(t *testing.T) {
+	w := newWorld(t)
+	for _, buffered := range []bool{true, false} {
+		if status, got := w.call(http.MethodPatch, "/routes/all", "application/json", fmt.Sprintf(`{"request_buffering":%v}`, buffered)); status != 200 {
+			t.Fatal(got)
+		}
+		if res, body := w.raw("POST / HTTP/1.1\nHost: gw\nTransfer-Encoding: chunked\n\n4\nbody\n0\n\n"); res.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s", res.StatusCode, body)
+		}
+		if up, _ := w.upstream(); (up.ContentLength == 4) != buffered || w.body != "body" {
+			t.Errorf("buffered %v: length %d, body %q", buffered, up.ContentLength, w.body)
 		}
 	}
 }
