@@ -70,7 +70,7 @@ func (g *Gateway) access(w http.ResponseWriter, x *exchange) bool {
 		return x.fail(w, http.StatusNotFound, "no Route matched with those values")
 	}
 	x.setForwarded(route, matched)
-	if !slices.Contains(route.protocols, "http") && x.forwarded["proto"] != "https" {
+	if !slices.Contains(route.protocols, x.clientScheme()) && !slices.Contains(route.protocols, x.forwarded["proto"]) {
 		x.response.Set("Connection", "Upgrade")
 		x.response.Set("Upgrade", "TLS/1.2, HTTP/1.1")
 		return x.fail(w, http.StatusUpgradeRequired, "Please use HTTPS protocol")

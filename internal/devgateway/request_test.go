@@ -141,6 +141,16 @@ func TestForwarded(t *testing.T) {
 			})
 		}
 	}
+	// Only whom we trust may say that the client came by TLS.
+	for status, list := range map[int][]string{426: nil, 200: {"127.0.0.1/32"}} {
+		w := newWorldWith(t, Options{TrustedIPs: list})
+		if code, got := w.call(http.MethodPatch, "/routes/all", "application/json", `{"protocols":["https"]}`); code != 200 {
+			t.Fatal(got)
+		}
+		if res, body := w.get("/", http.Header{"X-Forwarded-Proto": {"https"}}); res.StatusCode != status {
+			t.Errorf("an https route, trusted %v: %d %s", list, res.StatusCode, body)
+		}
+	}
 	if _, err := parseTrusted([]string{"nowhere"}); err == nil {
 		t.Error("an address that is none was taken")
 	}
