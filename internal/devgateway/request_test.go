@@ -171,7 +171,8 @@ func TestChangingTheRequest(t *testing.T) {
 		has   map[string]string
 	}{
 		{"to GET", []call{
-			{"set_method", str("GET")}, {"set_raw_body", nil},
+			{"set_method", str("GET")},
+			{"set_raw_body", nil},
 			{"set_headers", encodeStruct(map[string]any{"Content-Type": []any{}, "Content-Length": []any{}})},
 		}, "GET /anything/x?a=1 ", "Content-Type Content-Length Transfer-Encoding", nil},
 		{"the method alone", []call{{"set_method", str("GET")}}, "GET /anything/x?a=1 body", "", map[string]string{"Content-Length": "4"}},
