@@ -11,7 +11,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
-// AdminHandler serves the Admin API: services, routes, plugins and consumers by id and by name, nested ones, and the plugins' schemas.
+// AdminHandler serves the Admin API: services, routes, plugins and consumers by id and by name,
+// nested ones, and the plugins' schemas.
 func (g *Gateway) AdminHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server", serverName)
@@ -117,7 +118,8 @@ func (g *Gateway) about(r *http.Request, root bool) (int, any, error) {
 	}, nil
 }
 
-// schemaEndpoint answers /schemas/plugins/{name}, /schemas/{kind} and POST /schemas/plugins/validate.
+// schemaEndpoint answers /schemas/plugins/{name}, /schemas/{kind} and POST
+// /schemas/plugins/validate.
 func (g *Gateway) schemaEndpoint(r *http.Request, steps []string) (int, any, error) {
 	if len(steps) == 2 && steps[0] == "plugins" && steps[1] == "validate" && r.Method == http.MethodPost {
 		args, err := g.readArgs(r, kindOf("plugins"), "")
@@ -237,7 +239,8 @@ func (g *Gateway) entity(r *http.Request, k *kind, key, field string, owner map[
 	return http.StatusMethodNotAllowed, message("Method not allowed"), nil
 }
 
-// readArgs reads a body and gives a form's values the types of the schema; plugin is the name to go by where a plugin's body has none.
+// readArgs reads a body and gives a form's values the types of the schema; plugin is the name to go
+// by where a plugin's body has none.
 func (g *Gateway) readArgs(r *http.Request, k *kind, plugin string) (map[string]any, error) {
 	args, form, err := readBody(r)
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// TestAdmin plays the scripts of testdata: each file of an archive is one request and what its answer must hold.
+// TestAdmin plays the scripts of testdata: each file of an archive is one request and what its
+// answer must hold.
 //
 //	PATCH /plugins/x form        method, path, how the body is sent: form, json, or a content type
 //	config.timeout=              the body (a form has one argument a line)
@@ -155,7 +156,8 @@ func TestDeclarativeRefusals(t *testing.T) {
 	}
 }
 
-// Whatever a form says, it nests into what JSON can carry, and no argument makes it larger than it came.
+// Whatever a form says, it nests into what JSON can carry, and no argument makes it larger than it
+// came.
 func FuzzForm(f *testing.F) {
 	for _, seed := range []string{
 		"config.a=b&config.a=c", "a[]=1&a[]=2", "a[2]=x&a[1].k=y", "a[k][1]=v", "[5]=x", "a.=b&.a=b&a..b=c", "a[=1&a]=2", "%5B%5D=x", "a&b=&=c", "a[999999]=x", "a.b=1&a=2",

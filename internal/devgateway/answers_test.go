@@ -73,7 +73,8 @@ func TestExitHeaders(t *testing.T) {
 		_ = e.Tell("kong.response.add_header", kv("X-Other", "stays"))
 		e.Exit(302, []pluginserver.Header{
 			list("Set-Cookie"), list("Link"), list("Vary"), list("Cache-Control"), list("Proxy-Authenticate"), list("WWW-Authenticate"), list("ETag"),
-			list("Expires"), list("Last-Modified"), {Name: "Location", Values: []string{"/first", "//second/%0d?a"}},
+			list("Expires"), list("Last-Modified"),
+			{Name: "Location", Values: []string{"/first", "//second/%0d?a"}},
 		}, nil)
 	})
 	res, err := w.proxy.Client().Transport.RoundTrip(mustRequest(t, w.proxy.URL))

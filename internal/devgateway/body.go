@@ -11,8 +11,8 @@ import (
 // maxBody is ours: a development gateway does not fill the disk.
 const maxBody = 64 << 20
 
-// bodyBuffer is how much of a body nginx keeps in memory with Kong's client_body_buffer_size of 8k: a quarter more where it knows the
-// length beforehand. What is larger goes to disk.
+// bodyBuffer is how much of a body nginx keeps in memory with Kong's client_body_buffer_size of 8k:
+// a quarter more where it knows the length beforehand. What is larger goes to disk.
 func (x *exchange) bodyBuffer() int64 {
 	if x.in.ProtoMajor == 1 && x.in.ContentLength >= 0 {
 		return 10<<10 - 1
@@ -22,7 +22,8 @@ func (x *exchange) bodyBuffer() int64 {
 
 var errBodyTooLarge = errors.New("devgateway: the request's body is too large")
 
-// loadBody reads the client's body once: into memory up to nginx's buffer, else into a temporary file.
+// loadBody reads the client's body once: into memory up to nginx's buffer, else into a temporary
+// file.
 func (x *exchange) loadBody() error {
 	if x.bodyRead != nil || x.bodyFile != "" {
 		return nil

@@ -9,8 +9,9 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
 
-// Values of the protocol as they are on Lua's side (kong/runloop/plugin_servers/rpc/pb_rpc.lua): nil, bool, float64, string, []any or
-// map[string]any. Strings are bytes, since Lua does not know UTF-8. The messages that both sides share are pluginserver's.
+// Values of the protocol as they are on Lua's side (kong/runloop/plugin_servers/rpc/pb_rpc.lua):
+// nil, bool, float64, string, []any or map[string]any. Strings are bytes, since Lua does not know
+// UTF-8. The messages that both sides share are pluginserver's.
 
 // maxDepth bounds nested values; Kong's own decoder stops at Lua's C stack.
 const maxDepth = 64
@@ -34,7 +35,8 @@ func decodeEntry(b []byte, depth int) (key string, v any, err error) {
 	return key, v, err
 }
 
-// decodeValue reads a google.protobuf.Value with what Kong loses on the way: false arrives as nil, and a null as the name of its enum.
+// decodeValue reads a google.protobuf.Value with what Kong loses on the way: false arrives as nil,
+// and a null as the name of its enum.
 func decodeValue(b []byte, depth int) (v any, err error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("devgateway: a value is nested deeper than %d", maxDepth)
@@ -141,7 +143,8 @@ func appendMessage(b []byte, n protowire.Number, m []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), m)
 }
 
-// encodeValue writes a value of Lua. An empty table is a Struct, for Lua cannot tell it from a list.
+// encodeValue writes a value of Lua. An empty table is a Struct, for Lua cannot tell it from a
+// list.
 func encodeValue(v any) []byte {
 	switch v := v.(type) {
 	case bool:

@@ -32,9 +32,20 @@ func TestLoadConsumer(t *testing.T) {
 		byName bool
 		want   string // username, or the status
 	}{
-		{bobID, true, "bob"}, {bobID, false, "bob"}, {"bob", true, "bob"}, {"bob", false, "500"}, {"Bob", true, ""}, {"cid", true, ""}, {"cid", false, "500"},
-		{"", true, ""}, {"", false, "500"}, {"33333333-3333-4333-8333-333333333333", true, ""}, {"33333333-3333-4333-8333-333333333333", false, ""},
-		{uuidName, true, uuidName}, {uuidName, false, ""}, {"1111111A-1111-4111-8111-111111111111", true, ""},
+		{bobID, true, "bob"},
+		{bobID, false, "bob"},
+		{"bob", true, "bob"},
+		{"bob", false, "500"},
+		{"Bob", true, ""},
+		{"cid", true, ""},
+		{"cid", false, "500"},
+		{"", true, ""},
+		{"", false, "500"},
+		{"33333333-3333-4333-8333-333333333333", true, ""},
+		{"33333333-3333-4333-8333-333333333333", false, ""},
+		{uuidName, true, uuidName},
+		{uuidName, false, ""},
+		{"1111111A-1111-4111-8111-111111111111", true, ""},
 	} {
 		got := ""
 		w.handle(func(e *pluginserver.Event) error {
@@ -118,8 +129,14 @@ func TestAuthenticated(t *testing.T) {
 func TestSharedValues(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct{ in, want any }{
-		{"caf\xe9", "caf\xe9"}, {1.5, 1.5}, {true, true}, {false, "NULL_VALUE"}, {nil, "NULL_VALUE"},
-		{[]any{"g1", "g2"}, []any{"g1", "g2"}}, {[]any{}, map[string]any{}}, {map[string]any{"a": []any{false, "x"}}, map[string]any{"a": []any{"x"}}},
+		{"caf\xe9", "caf\xe9"},
+		{1.5, 1.5},
+		{true, true},
+		{false, "NULL_VALUE"},
+		{nil, "NULL_VALUE"},
+		{[]any{"g1", "g2"}, []any{"g1", "g2"}},
+		{[]any{}, map[string]any{}},
+		{map[string]any{"a": []any{false, "x"}}, map[string]any{"a": []any{"x"}}},
 	} {
 		var got any
 		w.handle(func(e *pluginserver.Event) error {

@@ -9,7 +9,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// load reads a declarative file (_format_version 3.0, JSON or YAML), entities flat or nested in each other.
+// load reads a declarative file (_format_version 3.0, JSON or YAML), entities flat or nested in
+// each other.
 func (s *store) load(file []byte) error {
 	var raw map[string]any
 	if err := yaml.Unmarshal(file, &raw); err != nil {
@@ -48,7 +49,8 @@ func (s *store) load(file []byte) error {
 	return nil
 }
 
-// flatten collects the entities of one kind that stand in a table, and those nested in them, which refer to their owner.
+// flatten collects the entities of one kind that stand in a table, and those nested in them, which
+// refer to their owner.
 func flatten(k *kind, in map[string]any, field, owner string, out map[string][]map[string]any) error {
 	list, given := in[k.name]
 	if !given || list == nil {

@@ -29,7 +29,8 @@ func kindOf(name string) *kind {
 	return nil
 }
 
-// The fields of Kong 3.9's own entities, without those that nothing here acts on (certificates, SNIs, stream routes).
+// The fields of Kong 3.9's own entities, without those that nothing here acts on (certificates,
+// SNIs, stream routes).
 
 const serviceFields = `[
 	{"id": {"type": "string", "uuid": true}},

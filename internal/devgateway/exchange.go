@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// exchange is one request on its way through the gateway: what nginx and Kong keep of it while plugins look at it and change it.
+// exchange is one request on its way through the gateway: what nginx and Kong keep of it while
+// plugins look at it and change it.
 type exchange struct {
 	in      *http.Request
 	uri     string // path and query as the client wrote them

@@ -28,8 +28,9 @@ var (
 	errTooManyArgs      = errors.New("devgateway: too many arguments")
 )
 
-// readBody reads the body of an Admin API request as Kong does: JSON as it is, forms as nested arguments whose values are still strings.
-// form says that infer has to give them the types of the schema.
+// readBody reads the body of an Admin API request as Kong does: JSON as it is, forms as nested
+// arguments whose values are still strings. form says that infer has to give them the types of the
+// schema.
 func readBody(r *http.Request) (args map[string]any, form bool, err error) {
 	contentType := r.Header.Get("Content-Type")
 	if contentType == "" {
@@ -98,7 +99,8 @@ func readMultipart(parts *multipart.Reader) ([]argument, error) {
 // sparse is a list under construction: a[2]=x may come before a[1]=y.
 type sparse map[int]any
 
-// nestArgs turns arguments such as config.redis.host=h, a[]=x, a[2]=y and a[k]=v into the tables they stand for. A name given several times is a list.
+// nestArgs turns arguments such as config.redis.host=h, a[]=x, a[2]=y and a[k]=v into the tables
+// they stand for. A name given several times is a list.
 func nestArgs(list []argument) (map[string]any, error) {
 	root := map[string]any{}
 	grouped := queryValues(list)
@@ -119,7 +121,8 @@ func nestArgs(list []argument) (map[string]any, error) {
 
 var bracketed = regexp.MustCompile(`\[[^\]]*\]`)
 
-// splitName cuts a name into its steps: at dots outside of brackets, and at brackets. An empty or numeric step in brackets is a place in a list.
+// splitName cuts a name into its steps: at dots outside of brackets, and at brackets. An empty or
+// numeric step in brackets is a place in a list.
 func splitName(name string) []string {
 	if name == "" || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") {
 		return []string{name}
@@ -221,8 +224,8 @@ func settle(v any) any {
 	return v
 }
 
-// infer gives the strings of a form the types of the schema: "" is null, a single value for a list is a list of one; what does not fit
-// stays as it is, so that the validation can say so.
+// infer gives the strings of a form the types of the schema: "" is null, a single value for a list
+// is a list of one; what does not fit stays as it is, so that the validation can say so.
 func infer(v any, f *kongschema.Field) any {
 	if v == "" || v == nil {
 		return nil

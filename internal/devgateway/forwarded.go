@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// Who sent the request, and to where: by the connection, or by what a proxy in front says if its address is trusted.
+// Who sent the request, and to where: by the connection, or by what a proxy in front says if its
+// address is trusted.
 
 // parseTrusted reads Kong's trusted_ips.
 func parseTrusted(list []string) ([]netip.Prefix, error) {
@@ -83,7 +84,8 @@ func (x *exchange) peer() (ip string, port int) {
 	return host, port
 }
 
-// client is the peer, or whom a trusted peer names in X-Real-IP; then the port is 0 unless it is named, too.
+// client is the peer, or whom a trusted peer names in X-Real-IP; then the port is 0 unless it is
+// named, too.
 func (x *exchange) client() (ip string, port int) {
 	if real := x.in.Header.Get("X-Real-Ip"); x.trusted && real != "" {
 		if addr, err := netip.ParseAddr(real); err == nil {

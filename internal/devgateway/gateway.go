@@ -1,11 +1,14 @@
-// Package devgateway is an embedded development gateway: it speaks Kong's side of the plugin protocol, holds as much of Kong's Admin API as
-// the documented commands need, and proxies HTTP. It exists so that the plugin can be seen and tested on a machine with nothing but Go.
+// Package devgateway is an embedded development gateway: it speaks Kong's side of the plugin
+// protocol, holds as much of Kong's Admin API as the documented commands need, and proxies HTTP. It
+// exists so that the plugin can be seen and tested on a machine with nothing but Go.
 //
-// It is not Kong and not fit for production: one plugin server per plugin, only the access phase, no TLS listener, no database, none of
-// Kong's own plugins, no balancing, no gRPC, errors always as JSON, and header names in Go's canonical spelling (values are kept byte
-// for byte). Where it does imitate Kong 3.9 it follows measurements and Kong's sources, also where Kong is harsh: instances per worker and
-// the claim that a failed send leaves behind, the PDK's strictness and its losses, response headers that come before the upstream's,
-// nginx's limits and refusals, trusted addresses, forms and PATCH. It never lets a request through when a plugin fails.
+// It is not Kong and not fit for production: one plugin server per plugin, only the access phase,
+// no TLS listener, no database, none of Kong's own plugins, no balancing, no gRPC, errors always as
+// JSON, and header names in Go's canonical spelling (values are kept byte for byte). Where it does
+// imitate Kong 3.9 it follows measurements and Kong's sources, also where Kong is harsh: instances
+// per worker and the claim that a failed send leaves behind, the PDK's strictness and its losses,
+// response headers that come before the upstream's, nginx's limits and refusals, trusted addresses,
+// forms and PATCH. It never lets a request through when a plugin fails.
 package devgateway
 
 import (
@@ -32,7 +35,8 @@ const (
 	protocolOf = "3.9" // the version of Kong whose behaviour is followed
 )
 
-// Options say what the gateway runs. Only Plugins is needed for plugins to work; the zero value proxies.
+// Options say what the gateway runs. Only Plugins is needed for plugins to work; the zero value
+// proxies.
 type Options struct {
 	Plugins []Plugin
 	KongYML []byte            // a declarative file, or nil
@@ -44,7 +48,8 @@ type Options struct {
 
 	// ReadTimeout is how long a plugin may be silent (Kong's lua_socket_read_timeout); 0 = 60 s.
 	ReadTimeout time.Duration
-	// ClaimStep is how long a request waits before it looks again at an instance that another request starts. It looks 100 times. 0 = 100 ms.
+	// ClaimStep is how long a request waits before it looks again at an instance that another request
+	// starts. It looks 100 times. 0 = 100 ms.
 	ClaimStep time.Duration
 }
 
@@ -80,7 +85,8 @@ type snapshot struct {
 	plugins map[string][]*configured // by name
 }
 
-// New loads the declarative file and starts the plugin servers that have a command. Close ends them.
+// New loads the declarative file and starts the plugin servers that have a command. Close ends
+// them.
 func New(opts Options) (*Gateway, error) {
 	g := &Gateway{log: opts.Logger, nodeID: newUUID(), seed: maphash.MakeSeed()}
 	if g.log == nil {
@@ -135,7 +141,8 @@ func New(opts Options) (*Gateway, error) {
 	return g, nil
 }
 
-// Close ends the plugin servers that the gateway started and closes its connections. The handlers must not be in use any more.
+// Close ends the plugin servers that the gateway started and closes its connections. The handlers
+// must not be in use any more.
 func (g *Gateway) Close() {
 	g.cancel()
 	g.processes.Wait()
@@ -147,7 +154,8 @@ func (g *Gateway) Close() {
 	g.transport.CloseIdleConnections()
 }
 
-// Ready waits until every plugin server accepts connections. Kong does not wait: requests that come earlier get 500.
+// Ready waits until every plugin server accepts connections. Kong does not wait: requests that come
+// earlier get 500.
 func (g *Gateway) Ready(ctx context.Context) error {
 	var dialer net.Dialer
 	for _, p := range g.plugins {
@@ -177,8 +185,8 @@ func (g *Gateway) InstanceStarts(plugin string) int {
 	return 0
 }
 
-// rebuild makes a new snapshot; the store calls it with its lock held. Any change of any plugin gives all of them new sequence numbers,
-// and with them new instances.
+// rebuild makes a new snapshot; the store calls it with its lock held. Any change of any plugin
+// gives all of them new sequence numbers, and with them new instances.
 func (g *Gateway) rebuild(kindName string) {
 	next := &snapshot{plugins: map[string][]*configured{}}
 	if old := g.current.Load(); old != nil {
@@ -214,7 +222,8 @@ func (s *store) enabled(kindName string) map[string]map[string]any {
 	return out
 }
 
-// pluginFor is the configuration of a plugin for a route and a consumer ("" = none): the most particular one counts, and only that.
+// pluginFor is the configuration of a plugin for a route and a consumer ("" = none): the most
+// particular one counts, and only that.
 func (s *snapshot) pluginFor(name string, r *compiledRoute, consumer string) *configured {
 	route, _ := r.entity["id"].(string)
 	service, _ := r.service["id"].(string)

@@ -166,7 +166,8 @@ func newWorldWith(t *testing.T, o Options) *world {
 	return w
 }
 
-// serve starts a plugin server on the socket, for the first time, after stop, or as a successor. ended gets Serve's error.
+// serve starts a plugin server on the socket, for the first time, after stop, or as a successor.
+// ended gets Serve's error.
 func (w *world) serve(info pluginserver.Info) {
 	w.t.Helper()
 	l, err := pluginserver.Listen(pluginserver.SocketOptions{Path: w.socket})

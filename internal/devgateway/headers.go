@@ -9,7 +9,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
 
-// headerVariable is nginx's $http_name: - and _ are one in it, and lines are joined, those of Cookie by "; ".
+// headerVariable is nginx's $http_name: - and _ are one in it, and lines are joined, those of
+// Cookie by "; ".
 func (x *exchange) headerVariable(name string) (v string, there bool) {
 	folded := foldHeader(name)
 	var all []string
@@ -26,7 +27,8 @@ func (x *exchange) headerVariable(name string) (v string, there bool) {
 
 func foldHeader(name string) string { return strings.ReplaceAll(strings.ToLower(name), "-", "_") }
 
-// getHeader is kong.request.get_header: nginx's variable; but where that has a ", ", the first line of exactly that name.
+// getHeader is kong.request.get_header: nginx's variable; but where that has a ", ", the first line
+// of exactly that name.
 func (x *exchange) getHeader(name string) (string, bool) {
 	v, there := x.headerVariable(name)
 	if !strings.Contains(v, ", ") {
@@ -52,7 +54,8 @@ func (x *exchange) getHeaders(limit int) []pluginserver.Header {
 	return out
 }
 
-// setHeader replaces every line of that name, in any letter case; no values remove it. Control characters are escaped as nginx's Lua does.
+// setHeader replaces every line of that name, in any letter case; no values remove it. Control
+// characters are escaped as nginx's Lua does.
 func setHeader(h http.Header, name string, values []string) {
 	key := textproto.CanonicalMIMEHeaderKey(escapeControls(name))
 	delete(h, key)

@@ -20,8 +20,8 @@ const (
 	maxRetries = 100                    // Kong has no bound: 10,500 in 1.7 s were seen
 )
 
-// configured is one plugin of the Admin API as Kong's plugins iterator holds it: its configuration with the members that Kong adds. It is
-// made anew, with another seq, whenever any plugin changes.
+// configured is one plugin of the Admin API as Kong's plugins iterator holds it: its configuration
+// with the members that Kong adds. It is made anew, with another seq, whenever any plugin changes.
 type configured struct {
 	id, name string
 	seq      int64
@@ -74,7 +74,8 @@ type pluginHost struct {
 	readTimeout, claimStep time.Duration
 }
 
-// worker is what one worker process of nginx has of its own: connections and instances, started when they are first needed.
+// worker is what one worker process of nginx has of its own: connections and instances, started
+// when they are first needed.
 type worker struct {
 	host *pluginserver.Host
 
@@ -89,7 +90,8 @@ type instance struct {
 	started bool // at least once: Kong's reset does not see the others
 }
 
-// handle lets the plugin see one event of a request that came to this worker. It follows handle_event in Kong's pb_rpc.lua.
+// handle lets the plugin see one event of a request that came to this worker. It follows
+// handle_event in Kong's pb_rpc.lua.
 func (h *pluginHost) handle(ctx context.Context, w *worker, c *configured, api pluginserver.API) error {
 	var err error
 	for range maxRetries {
@@ -116,9 +118,10 @@ func (h *pluginHost) event(ctx context.Context, w *worker, id int32, api plugins
 	return err
 }
 
-// instanceID returns the running instance of a configuration, or starts it. It follows get_instance_id in Kong's plugin.lua step by step,
-// with what is harsh there: who waits looks again after a whole step, and a claim that nobody gives back ends only when somebody has
-// waited all steps for it; that request fails, the next one may start the instance.
+// instanceID returns the running instance of a configuration, or starts it. It follows
+// get_instance_id in Kong's plugin.lua step by step, with what is harsh there: who waits looks
+// again after a whole step, and a claim that nobody gives back ends only when somebody has waited
+// all steps for it; that request fails, the next one may start the instance.
 func (h *pluginHost) instanceID(ctx context.Context, w *worker, c *configured) (int32, error) {
 	w.mu.Lock()
 	in := w.instances[c.id]
@@ -183,7 +186,8 @@ func failedSend(err error) bool {
 	return errors.As(err, &op) && op.Op == "write"
 }
 
-// reset forgets the plugin's instances in every worker, as Kong does when the plugin's server has died.
+// reset forgets the plugin's instances in every worker, as Kong does when the plugin's server has
+// died.
 func (h *pluginHost) reset() {
 	for _, w := range h.workers {
 		w.mu.Lock()

@@ -24,7 +24,8 @@ type crude struct {
 	conn net.Conn
 }
 
-// crudely puts a crude server in the place of the socket. It serves one connection after the other by f until the test ends.
+// crudely puts a crude server in the place of the socket. It serves one connection after the other
+// by f until the test ends.
 func crudely(w *world, f func(c *crude)) {
 	w.t.Helper()
 	w.stop()
@@ -59,7 +60,8 @@ func (c *crude) read(n int) []byte {
 	return b
 }
 
-// call reads one call, and returns its sequence and command; both are 0 at the end of the connection.
+// call reads one call, and returns its sequence and command; both are 0 at the end of the
+// connection.
 func (c *crude) call() (sequence uint64, command int) {
 	members, err := pluginserver.DecodeMembers(c.read(int(binary.LittleEndian.Uint32(c.read(4)))))
 	if err != nil {
@@ -90,8 +92,9 @@ func (c *crude) started(sequence uint64) {
 	c.write(appendMessage(appendInt(nil, 1, int64(sequence)), protowire.Number(33), appendInt(nil, 2, 7)))
 }
 
-// A send that fails is a 500 without a second try; and if it was to start an instance, its claim stays: the next request waits
-// for nothing and fails, the one after it works. An end of file while reading takes the claim away, or has the event sent again.
+// A send that fails is a 500 without a second try; and if it was to start an instance, its claim
+// stays: the next request waits for nothing and fails, the one after it works. An end of file while
+// reading takes the claim away, or has the event sent again.
 func TestServerThatEndsInACall(t *testing.T) {
 	large := strings.Repeat("x", 600<<10) // more than a socket holds: a send of it ends only when it is read or the peer is gone
 	for _, c := range []struct {
@@ -141,7 +144,8 @@ func TestServerThatEndsInACall(t *testing.T) {
 	}
 }
 
-// An end of file where an answer is due makes Kong start the instance again and send the event again.
+// An end of file where an answer is due makes Kong start the instance again and send the event
+// again.
 func TestEventIsSentAgain(t *testing.T) {
 	w := newWorld(t)
 	var mu sync.Mutex
@@ -190,5 +194,44 @@ func TestWorkers(t *testing.T) {
 	}
 	if n := w.gw.InstanceStarts("probe"); n != 2 {
 		t.Errorf("%d starts", n)
+	}
+}
+
+// A request that began before a change has the older configuration: the instance changes back for it,
+// as in Kong. What is replaced is closed.
+func TestOlderConfiguration(t *testing.T) {
+	w := newWorld(t)
+	h := w.gw.plugins[0]
+	older := w.gw.current.Load().plugins["probe"][0]
+	status, got := w.call(http.MethodPatch, "/plugins/"+pluginID, "application/json", `{"config":{"timeout":5}}`)
+	if status != http.StatusOK {
+		t.Fatal(got)
+	}
+	newer := w.gw.current.Load().plugins["probe"][0]
+	for i, c := range []*configured{older, newer, older, older} {
+		if _, err := h.instanceID(t.Context(), h.workers[0], c); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	w.probe.mu.Lock()
+	defer w.probe.mu.Unlock()
+	if n := h.starts.Load(); n != 3 || w.probe.closed != 2 {
+		t.Errorf("%d starts, %d instances closed", n, w.probe.closed)
+	}
+}
+
+// A reset takes what runs from every worker, and leaves the claim of a first start.
+func TestReset(t *testing.T) {
+	h := &pluginHost{}
+	for range 2 {
+		h.workers = append(h.workers, &worker{instances: map[string]*instance{
+			"runs": {id: 1, started: true}, "starts anew": {started: true}, "starts": {},
+		}})
+	}
+	h.reset()
+	for i, w := range h.workers {
+		if got := sortedKeys(w.instances); !slices.Equal(got, []string{"starts"}) {
+			t.Errorf("worker %d has %v", i, got)
+		}
 	}
 }

@@ -22,7 +22,8 @@ var onlyOnce = []string{
 	"If-Unmodified-Since", "Range",
 }
 
-// nginxRefuses returns what nginx answers instead of Kong, or 0. HTTP/2 has no answer for headers that are too large: the stream ends.
+// nginxRefuses returns what nginx answers instead of Kong, or 0. HTTP/2 has no answer for headers
+// that are too large: the stream ends.
 func (x *exchange) nginxRefuses() (status int, text string) {
 	if x.in.ProtoMajor >= 2 {
 		if !x.fitsHTTP2() {
@@ -48,8 +49,8 @@ func (x *exchange) nginxRefuses() (status int, text string) {
 	return 0, ""
 }
 
-// fitsHTTP1 tells whether nginx's buffers hold the request: no line stands in two of them. The order of the names, which Go does not
-// keep, is that of the alphabet.
+// fitsHTTP1 tells whether nginx's buffers hold the request: no line stands in two of them. The
+// order of the names, which Go does not keep, is that of the alphabet.
 func (x *exchange) fitsHTTP1(requestLine int) bool {
 	lines := []int{requestLine}
 	for _, name := range sortedKeys(x.header) {
@@ -71,7 +72,8 @@ func (x *exchange) fitsHTTP1(requestLine int) bool {
 	return true
 }
 
-// fitsHTTP2: a field as it is compressed fits one buffer, all of them as they are read fit four. Go has joined the crumbs of Cookie.
+// fitsHTTP2: a field as it is compressed fits one buffer, all of them as they are read fit four. Go
+// has joined the crumbs of Cookie.
 func (x *exchange) fitsHTTP2() bool {
 	total := 0
 	for name, values := range x.header {
@@ -90,8 +92,8 @@ func (x *exchange) fitsHTTP2() bool {
 	return total <= largeBuffers*largeBuffer
 }
 
-// nginxURI is nginx's $uri: everything decoded, slashes merged, dot segments removed. A path that leaves the root is not ok, nor one
-// whose escapes cannot be read.
+// nginxURI is nginx's $uri: everything decoded, slashes merged, dot segments removed. A path that
+// leaves the root is not ok, nor one whose escapes cannot be read.
 func nginxURI(raw string) (string, bool) {
 	decoded, err := url.PathUnescape(raw)
 	if err != nil {

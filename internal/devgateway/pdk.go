@@ -10,8 +10,9 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
 
-// pdk answers the calls of one event as Kong's plugin development kit does in the access phase: with effect on the request, and with a
-// Lua error (500 for the client, a closed connection for the plugin) for what Kong would not take.
+// pdk answers the calls of one event as Kong's plugin development kit does in the access phase:
+// with effect on the request, and with a Lua error (500 for the client, a closed connection for the
+// plugin) for what Kong would not take.
 type pdk struct {
 	x      *exchange
 	gw     *Gateway
@@ -203,7 +204,8 @@ func headerValues(name string, v any) ([]string, error) {
 	return nil, luaError(fmt.Sprintf("invalid header value for %q: expected array of string, string, number or boolean", name))
 }
 
-// eachHeader hands the headers of a Struct to set, once all of them are known to be headers; list tells a list from a single string.
+// eachHeader hands the headers of a Struct to set, once all of them are known to be headers; list
+// tells a list from a single string.
 func eachHeader(args []byte, set func(name string, values []string, list bool)) error {
 	m, err := decodeStruct(args, 0)
 	if err != nil {

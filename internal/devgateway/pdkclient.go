@@ -9,7 +9,8 @@ import (
 
 // The functions of the PDK about who the client is, and those that belong to no request.
 
-// Where Kong keeps them in ngx.ctx: a plugin may set them there, too, and a credential that was set so counts without a consumer.
+// Where Kong keeps them in ngx.ctx: a plugin may set them there, too, and a credential that was set
+// so counts without a consumer.
 const (
 	consumerKey   = "authenticated_consumer"
 	credentialKey = "authenticated_credential"
@@ -98,7 +99,8 @@ var clientMethods = map[string]method{
 	},
 }
 
-// decodeNamed reads the string members of a message into a table. One that is absent is "", not nil: so the protocol's decoder does it.
+// decodeNamed reads the string members of a message into a table. One that is absent is "", not
+// nil: so the protocol's decoder does it.
 func decodeNamed(b []byte, names map[int]string) (map[string]any, error) {
 	members, err := pluginserver.DecodeMembers(b)
 	out := map[string]any{}

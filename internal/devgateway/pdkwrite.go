@@ -10,7 +10,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
 
-// The half of the PDK that changes things: the request to the service and the response to the client.
+// The half of the PDK that changes things: the request to the service and the response to the
+// client.
 
 // withString makes a method of a setter that takes one string.
 func withString(f func(p *pdk, s string) error) method {
@@ -135,7 +136,8 @@ var serviceMethods = map[string]method{
 	"kong.service.set_upstream": func(*pdk, []byte) ([]byte, error) { return nil, nil }, // there are no upstream entities here: nil, "not found"
 }
 
-// setRequestHeader is ngx.req.set_header with Kong's special case for Host, which only a single string survives.
+// setRequestHeader is ngx.req.set_header with Kong's special case for Host, which only a single
+// string survives.
 func (x *exchange) setRequestHeader(name string, values []string, list bool) {
 	if strings.EqualFold(name, "host") {
 		x.hostBroken = list
@@ -238,7 +240,8 @@ func setResponseHeader(h http.Header, name string, values []string) {
 	setHeader(h, responseName(name), values)
 }
 
-// single are the response headers that nginx's Lua holds one value of: of several, the last one stays (ngx_http_lua_headers_out.c).
+// single are the response headers that nginx's Lua holds one value of: of several, the last one
+// stays (ngx_http_lua_headers_out.c).
 var single = []string{
 	"Server", "Date", "Content-Encoding", "Location", "Refresh", "Last-Modified", "Content-Range", "Accept-Ranges", "Www-Authenticate",
 	"Expires", "Etag", "Content-Length", "Content-Type",

@@ -23,7 +23,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/plugin"
 )
 
-// TestMain is also a plugin server: the gateway starts this binary with "serve-probe SOCKET" and an empty environment.
+// TestMain is also a plugin server: the gateway starts this binary with "serve-probe SOCKET" and an
+// empty environment.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "serve-probe" {
 		if err := serveProbe(os.Args[2]); err != nil {
@@ -66,7 +67,8 @@ func (s *said) lines() []string {
 	return strings.Split(strings.TrimSpace(s.text.String()), "\n")
 }
 
-// The gateway runs a plugin server with an empty environment, starts it again when it dies, and ends it by SIGTERM.
+// The gateway runs a plugin server with an empty environment, starts it again when it dies, and
+// ends it by SIGTERM.
 func TestPluginServerProcess(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	defer upstream.Close()

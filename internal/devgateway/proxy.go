@@ -20,7 +20,8 @@ import (
 	"unicode/utf8"
 )
 
-// ProxyServer is a server for ProxyHandler that speaks HTTP/1 and, without TLS, HTTP/2, as one of Kong's listeners with http2 does.
+// ProxyServer is a server for ProxyHandler that speaks HTTP/1 and, without TLS, HTTP/2, as one of
+// Kong's listeners with http2 does.
 func (g *Gateway) ProxyServer() *http.Server {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true)
@@ -28,7 +29,8 @@ func (g *Gateway) ProxyServer() *http.Server {
 	return &http.Server{Handler: g.ProxyHandler(), Protocols: protocols, ReadHeaderTimeout: time.Minute}
 }
 
-// ProxyHandler serves the clients: it finds the route, lets the plugins decide, and sends the request to the upstream.
+// ProxyHandler serves the clients: it finds the route, lets the plugins decide, and sends the
+// request to the upstream.
 func (g *Gateway) ProxyHandler() http.Handler {
 	proxy := &httputil.ReverseProxy{
 		Rewrite:        rewrite,
@@ -52,7 +54,8 @@ func (g *Gateway) ProxyHandler() http.Handler {
 
 type exchangeKey struct{}
 
-// access is all that happens before the upstream: it answers itself and returns false, or leaves x ready to be sent.
+// access is all that happens before the upstream: it answers itself and returns false, or leaves x
+// ready to be sent.
 func (g *Gateway) access(w http.ResponseWriter, x *exchange) bool {
 	if status, text := x.nginxRefuses(); status != 0 {
 		return x.fail(w, status, text)
@@ -67,7 +70,7 @@ func (g *Gateway) access(w http.ResponseWriter, x *exchange) bool {
 		return x.fail(w, http.StatusNotFound, "no Route matched with those values")
 	}
 	x.setForwarded(route, matched)
-	if !slices.Contains(route.protocols, "http") && x.forwarded["proto"] != "https" {
+	if !slices.Contains(route.protocols, x.clientScheme()) && !slices.Contains(route.protocols, x.forwarded["proto"]) {
 		x.response.Set("Connection", "Upgrade")
 		x.response.Set("Upgrade", "TLS/1.2, HTTP/1.1")
 		return x.fail(w, http.StatusUpgradeRequired, "Please use HTTPS protocol")
@@ -76,7 +79,8 @@ func (g *Gateway) access(w http.ResponseWriter, x *exchange) bool {
 		return x.fail(w, http.StatusServiceUnavailable, "the route has no service")
 	}
 	x.toUpstream(route, matched, path)
-	// Kong takes the client's Connection from a copy made before the plugins, and applies it after them.
+	// Kong takes the client's Connection from a copy made before the plugins, and applies it after
+	// them.
 	connection, _ := x.getHeader("connection")
 	number := int(maphash.String(g.seed, x.in.RemoteAddr) >> 33) // a connection stays with its worker
 	for _, p := range g.plugins {
@@ -135,7 +139,8 @@ func (x *exchange) toUpstream(route *compiledRoute, matched, path string) {
 	x.path = escapePath(route.upstreamPath(matched, path))
 }
 
-// dropHopByHop removes what Kong removes after all plugins: the headers that the client's Connection names, and some of the proxy's own.
+// dropHopByHop removes what Kong removes after all plugins: the headers that the client's
+// Connection names, and some of the proxy's own.
 func (x *exchange) dropHopByHop(connection string) {
 	if connection != "keep-alive" && connection != "close" && connection != "upgrade" {
 		for name := range strings.SplitSeq(connection, ",") {
@@ -204,7 +209,8 @@ func (x *exchange) setOwn(upgrade string) {
 	x.sent = time.Now()
 }
 
-// modifyResponse puts what plugins have set before what the upstream has sent, of which it replaces nothing but the length.
+// modifyResponse puts what plugins have set before what the upstream has sent, of which it replaces
+// nothing but the length.
 func modifyResponse(res *http.Response) error {
 	x := res.Request.Context().Value(exchangeKey{}).(*exchange)
 	for name, values := range x.response {

@@ -15,7 +15,8 @@ import (
 
 const pluginID = "5f35b796-ced6-4c00-9b2a-90eef745f4f9"
 
-// Kong takes the client's Connection from before the plugins and applies it after them: what a plugin sets under such a name is lost.
+// Kong takes the client's Connection from before the plugins and applies it after them: what a
+// plugin sets under such a name is lost.
 func TestHopByHop(t *testing.T) {
 	for name, c := range map[string]struct{ connection, want string }{
 		"none":                {"", "set by the plugin"},
@@ -108,7 +109,8 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
-// The plugin's server gets Kong's own members beside the configuration, no nulls, and defaults filled in.
+// The plugin's server gets Kong's own members beside the configuration, no nulls, and defaults
+// filled in.
 func TestConfigurationAsKongSendsIt(t *testing.T) {
 	w := newWorld(t)
 	w.get("/", nil)
@@ -131,7 +133,8 @@ func TestConfigurationAsKongSendsIt(t *testing.T) {
 	}
 }
 
-// An instance starts once and lazily; any change of any plugin starts all anew and closes the old; a change of a service does not.
+// An instance starts once and lazily; any change of any plugin starts all anew and closes the old;
+// a change of a service does not.
 func TestRestartOnChange(t *testing.T) {
 	w := newWorld(t)
 	if n := w.gw.InstanceStarts("probe"); n != 0 {
@@ -201,7 +204,8 @@ func TestMostParticularPluginWins(t *testing.T) {
 	mu.Unlock()
 }
 
-// A plugin server that is gone is a 500 for the request, never a pass; its successor works without help.
+// A plugin server that is gone is a 500 for the request, never a pass; its successor works without
+// help.
 func TestServerGoesAndComes(t *testing.T) {
 	w := newWorld(t)
 	if res, _ := w.get("/", nil); res.StatusCode != http.StatusOK {
@@ -224,7 +228,8 @@ func TestServerGoesAndComes(t *testing.T) {
 	}
 }
 
-// A plugin that panics or says nothing is denied by its own server; the gateway passes the answer on.
+// A plugin that panics or says nothing is denied by its own server; the gateway passes the answer
+// on.
 func TestHandlerThatFails(t *testing.T) {
 	w := newWorld(t)
 	w.probe.do(func(context.Context, string, *pluginserver.Event) { panic("boom") })

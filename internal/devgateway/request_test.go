@@ -9,7 +9,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
 )
 
-// ask has the probe make calls, each "method argument", and returns their answers by call. Answers are strings; numbers and true in decimal.
+// ask has the probe make calls, each "method argument", and returns their answers by call. Answers
+// are strings; numbers and true in decimal.
 func (w *world) ask(send func() (*http.Response, string), calls ...string) map[string]string {
 	w.t.Helper()
 	got := map[string]string{}
@@ -140,6 +141,16 @@ func TestForwarded(t *testing.T) {
 			})
 		}
 	}
+	// Only whom we trust may say that the client came by TLS.
+	for status, list := range map[int][]string{426: nil, 200: {"127.0.0.1/32"}} {
+		w := newWorldWith(t, Options{TrustedIPs: list})
+		if code, got := w.call(http.MethodPatch, "/routes/all", "application/json", `{"protocols":["https"]}`); code != 200 {
+			t.Fatal(got)
+		}
+		if res, body := w.get("/", http.Header{"X-Forwarded-Proto": {"https"}}); res.StatusCode != status {
+			t.Errorf("an https route, trusted %v: %d %s", list, res.StatusCode, body)
+		}
+	}
 	if _, err := parseTrusted([]string{"nowhere"}); err == nil {
 		t.Error("an address that is none was taken")
 	}
@@ -160,7 +171,8 @@ func TestChangingTheRequest(t *testing.T) {
 		has   map[string]string
 	}{
 		{"to GET", []call{
-			{"set_method", str("GET")}, {"set_raw_body", nil},
+			{"set_method", str("GET")},
+			{"set_raw_body", nil},
 			{"set_headers", encodeStruct(map[string]any{"Content-Type": []any{}, "Content-Length": []any{}})},
 		}, "GET /anything/x?a=1 ", "Content-Type Content-Length Transfer-Encoding", nil},
 		{"the method alone", []call{{"set_method", str("GET")}}, "GET /anything/x?a=1 body", "", map[string]string{"Content-Length": "4"}},
@@ -197,6 +209,23 @@ func TestChangingTheRequest(t *testing.T) {
 			if got := strings.Join(up.Header[name], "|"); got != v {
 				t.Errorf("%s: %s %q, want %q", c.name, name, got, v)
 			}
+		}
+	}
+}
+
+// nginx sends a body on only when it has all of it, and then with its length; unless the route says
+// otherwise.
+func TestRequestBuffering(t *testing.T) {
+	w := newWorld(t)
+	for _, buffered := range []bool{true, false} {
+		if status, got := w.call(http.MethodPatch, "/routes/all", "application/json", fmt.Sprintf(`{"request_buffering":%v}`, buffered)); status != 200 {
+			t.Fatal(got)
+		}
+		if res, body := w.raw("POST / HTTP/1.1\nHost: gw\nTransfer-Encoding: chunked\n\n4\nbody\n0\n\n"); res.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s", res.StatusCode, body)
+		}
+		if up, _ := w.upstream(); (up.ContentLength == 4) != buffered || w.body != "body" {
+			t.Errorf("buffered %v: length %d, body %q", buffered, up.ContentLength, w.body)
 		}
 	}
 }

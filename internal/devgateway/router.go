@@ -9,12 +9,14 @@ import (
 	"strings"
 )
 
-// router finds the route of a request. It is built from the entities whenever one of them changes, and never changed afterwards.
+// router finds the route of a request. It is built from the entities whenever one of them changes,
+// and never changed afterwards.
 type router struct {
 	candidates []*compiledRoute // the more demanding first
 }
 
-// compiledRoute is one path of a route (a route without paths has one that fits all) with its service.
+// compiledRoute is one path of a route (a route without paths has one that fits all) with its
+// service.
 type compiledRoute struct {
 	entity, service map[string]any
 
@@ -73,7 +75,8 @@ func newRouter(routes, services map[string]map[string]any) *router {
 	return r
 }
 
-// before orders as Kong's router does: more demands, hosts without a wildcard, regexes by their priority, longer paths, older routes.
+// before orders as Kong's router does: more demands, hosts without a wildcard, regexes by their
+// priority, longer paths, older routes.
 func before(a, b *compiledRoute) bool {
 	switch {
 	case a.demands != b.demands:

@@ -14,7 +14,8 @@ func parseSchema(fields string) (*kongschema.Field, error) {
 	return kongschema.Parse([]byte(`{"name":"entity","fields":` + fields + `}`))
 }
 
-// parseDump reads what a plugin prints for -dump, as strictly as Kong: only the first plugin counts, and the protocol must be named.
+// parseDump reads what a plugin prints for -dump, as strictly as Kong: only the first plugin
+// counts, and the protocol must be named.
 func parseDump(raw []byte) (info pluginserver.Info, socket string, err error) {
 	var dump struct {
 		Protocol   string
@@ -33,7 +34,8 @@ func parseDump(raw []byte) (info pluginserver.Info, socket string, err error) {
 	return dump.Plugins[0], dump.SocketPath, nil
 }
 
-// pluginSchema is the schema of a plugin entity: Kong's own fields, with those that the dump specialises in their place.
+// pluginSchema is the schema of a plugin entity: Kong's own fields, with those that the dump
+// specialises in their place.
 func pluginSchema(dumped json.RawMessage) (*kongschema.Field, error) {
 	own, err := kongschema.Parse(dumped)
 	if err != nil {
@@ -67,7 +69,8 @@ func validate(schema *kongschema.Field, entity map[string]any) map[string]any {
 	return plain
 }
 
-// mergeRecord lays top over bottom as Kong does for a PATCH: a record member by member, everything else as a whole.
+// mergeRecord lays top over bottom as Kong does for a PATCH: a record member by member, everything
+// else as a whole.
 func mergeRecord(schema *kongschema.Field, top, bottom map[string]any) map[string]any {
 	out := maps.Clone(bottom)
 	for name, v := range top {
@@ -83,7 +86,8 @@ func mergeRecord(schema *kongschema.Field, top, bottom map[string]any) map[strin
 	return out
 }
 
-// withoutNulls is what a plugin server gets: unset fields are absent, and an empty string counts as unset.
+// withoutNulls is what a plugin server gets: unset fields are absent, and an empty string counts as
+// unset.
 func withoutNulls(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

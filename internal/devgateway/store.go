@@ -16,8 +16,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
-// store holds the entities. One that was put in is never changed, only replaced, so that a reader needs no copy. Unset fields are nil, as
-// the Admin API shows them.
+// store holds the entities. One that was put in is never changed, only replaced, so that a reader
+// needs no copy. Unset fields are nil, as the Admin API shows them.
 type store struct {
 	schemas map[string]*kongschema.Field // by kind
 	plugins map[string]*kongschema.Field // by plugin: the whole entity with that plugin's config
@@ -40,7 +40,8 @@ func newStore(plugins map[string]*kongschema.Field, changed func(kind string)) (
 	return s, nil
 }
 
-// schema is the one that a body of that kind is held against; for a plugin it depends on the name in the body.
+// schema is the one that a body of that kind is held against; for a plugin it depends on the name
+// in the body.
 func (s *store) schema(k *kind, args map[string]any) *kongschema.Field {
 	if k.name == "plugins" {
 		name, _ := args["name"].(string)
@@ -74,7 +75,8 @@ func (s *store) lookup(k *kind, key string) map[string]any {
 	return nil
 }
 
-// consumer finds one by its id; byName by its username, too, which may look like an id. Nothing finds one by its custom_id.
+// consumer finds one by its id; byName by its username, too, which may look like an id. Nothing
+// finds one by its custom_id.
 func (s *store) consumer(key string, byName bool) map[string]any {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -89,7 +91,8 @@ func (s *store) consumer(key string, byName bool) map[string]any {
 	return nil
 }
 
-// list returns the entities of a kind in the order of their ids; with a field, those that refer to id with it.
+// list returns the entities of a kind in the order of their ids; with a field, those that refer to
+// id with it.
 func (s *store) list(k *kind, field, id string) []map[string]any {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -130,7 +133,8 @@ func (s *store) upsert(k *kind, key string, args map[string]any) (map[string]any
 	return s.put(k, args, old)
 }
 
-// update changes what args name and leaves the rest (PATCH): records member by member, everything else as a whole.
+// update changes what args name and leaves the rest (PATCH): records member by member, everything
+// else as a whole.
 func (s *store) update(k *kind, key string, args map[string]any) (map[string]any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -69,7 +69,8 @@ func TestTakeoverUnderLoad(t *testing.T) {
 	}
 }
 
-// takeOver starts a successor on the same socket and waits until the old server has ended by itself.
+// takeOver starts a successor on the same socket and waits until the old server has ended by
+// itself.
 func (w *world) takeOver() {
 	w.t.Helper()
 	old := w.ended

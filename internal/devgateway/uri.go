@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// normalizePath is the path as Kong's router and kong.request.get_path see it: escapes of characters that are not reserved are decoded,
-// repeated slashes merged, dot segments removed (RFC 3986 §6.2.2).
+// normalizePath is the path as Kong's router and kong.request.get_path see it: escapes of
+// characters that are not reserved are decoded, repeated slashes merged, dot segments removed (RFC
+// 3986 §6.2.2).
 func normalizePath(raw string) string { return cleanPath(decodeUnreserved(raw)) }
 
 // cleanPath merges slashes and removes dot segments.
@@ -135,7 +136,8 @@ type argument struct {
 	flag        bool
 }
 
-// parseArgs reads a query or a form in its order, at most limit arguments; more says that there were others.
+// parseArgs reads a query or a form in its order, at most limit arguments; more says that there
+// were others.
 func parseArgs(s string, limit int) (args []argument, more bool) {
 	for _, part := range strings.Split(s, "&") {
 		if part == "" {
@@ -150,7 +152,8 @@ func parseArgs(s string, limit int) (args []argument, more bool) {
 	return args, false
 }
 
-// queryValues groups arguments as Lua sees them: a string, true for one without "=", a list where the name is repeated.
+// queryValues groups arguments as Lua sees them: a string, true for one without "=", a list where
+// the name is repeated.
 func queryValues(args []argument) map[string]any {
 	out := map[string]any{}
 	for _, a := range args {
