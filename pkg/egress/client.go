@@ -145,7 +145,7 @@ func (c *Client) Do(ctx context.Context, req Request) (*Response, error) {
 	}
 	// The others kept since are likely as dead: the next try shall not meet them.
 	c.leaveBehind(transport)
-	if again == nil || ctx.Err() != nil {
+	if again == nil {
 		return nil, err
 	}
 	if req, err = again(); err != nil {

@@ -51,8 +51,8 @@ type Settings struct {
 
 	// HTTPProxy and HTTPSProxy are http:// or https:// URLs of the proxies for http and https
 	// targets; "" is none, whatever the environment says. TLS with a proxy is verified as with
-	// a provider. The authorizations are whole values of the
-	// Proxy-Authorization header; without one, a user in the URL is sent as Basic.
+	// a provider. The authorizations are whole values of the Proxy-Authorization header; without
+	// one, a user in the URL is sent as Basic.
 	HTTPProxy, HTTPProxyAuthorization   string
 	HTTPSProxy, HTTPSProxyAuthorization string
 	// NoProxy is a comma-separated list of hosts, domains, addresses and networks reached

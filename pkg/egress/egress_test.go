@@ -362,6 +362,26 @@ func TestAgainCannotBeMade(t *testing.T) {
 	}
 }
 
+// Half of the time is for the beginning of an answer: one that has begun has all of it.
+func TestSlowAnswerOverKeptConnection(t *testing.T) {
+	addr := raw(t, func(c net.Conn) {
+		br := bufio.NewReader(c)
+		_, _ = http.ReadRequest(br)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		_, _ = http.ReadRequest(br)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx")
+		_, _ = io.Copy(io.Discard, br)
+	})
+	c := newPool(t, Options{}).Client(plainSettings)
+	if _, err := c.Do(t.Context(), Request{URL: "http://" + addr}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := c.Do(ctx, Request{URL: "http://" + addr})
+	wantKind(t, err, Timeout) // at half of it, the connection would have broken
+}
+
 // relay forwards connections to addr, until freeze: then those that are open stay open and
 // carry nothing any more, and new ones work.
 func relay(t *testing.T, addr string) (at string, freeze func(), conns func() int32) {
@@ -443,7 +463,7 @@ func TestSilentConnections(t *testing.T) {
 				var wg sync.WaitGroup
 				for range kept {
 					wg.Go(func() {
-						if err := do(time.Minute, Request{Method: "PUT"}); err != nil {
+						if err := do(10*time.Second, Request{Method: "PUT"}); err != nil {
 							t.Error(err)
 						}
 					})
@@ -465,7 +485,7 @@ func TestSilentConnections(t *testing.T) {
 			wg.Wait()
 			before := conns()
 			for range 10 {
-				if err := do(time.Minute, post); err != nil {
+				if err := do(10*time.Second, post); err != nil {
 					t.Error(err)
 				}
 			}
@@ -478,7 +498,7 @@ func TestSilentConnections(t *testing.T) {
 			freeze()
 			wantKind(t, do(200*time.Millisecond, Request{Method: "POST", Body: []byte("x")}), Timeout)
 			for range kept {
-				if err := do(time.Minute, Request{Method: "POST", Body: []byte("x")}); err != nil {
+				if err := do(10*time.Second, Request{Method: "POST", Body: []byte("x")}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -519,6 +539,8 @@ func TestCloseEndsConnectionsOfForgottenClients(t *testing.T) {
 			t.Fatalf("%d of %d connections are still open", open.Load()-n, open.Load())
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if n := len(p.conns); n != 0 {
 		t.Errorf("%d connections still in the book", n)
 	}

@@ -123,7 +123,7 @@ func TestReason(t *testing.T) {
 
 // What is kept of an answer keeps nothing else of it alive: 2 KiB each are plenty.
 func TestKeptAnswersAreSmall(t *testing.T) {
-	const answers, most = 100, 100 * 2 << 10
+	const answers, most = 40, 40 * 2 << 10
 	live := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
