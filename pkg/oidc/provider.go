@@ -202,7 +202,7 @@ func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, 
 	if pol.SkipSignature || algorithms[u.alg].kty == ktyOct {
 		return u.verify(nil, nil)
 	}
-	return p.verifySignature(ctx, u, now, before)
+	return p.verifySignature(ctx, &u, now, before)
 }
 
 // copies numbers what is at hand: the document first, then each source of keys; 0 is none.
