@@ -1,9 +1,19 @@
 package oidc
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jws"
 )
 
 // BenchmarkVerify is one fresh verification with a set of seven keys.
@@ -17,6 +27,74 @@ func BenchmarkVerify(b *testing.B) {
 			for b.Loop() {
 				if _, err := Verify(token, keys, p, time.Unix(testNow, 0)); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkBare is the least that RS256 costs: the hash and crypto/rsa.
+func BenchmarkBare(b *testing.B) {
+	token, _ := mintedToken(b, "RS256")
+	dot := strings.LastIndexByte(token, '.')
+	signature, _ := decodeSegment(token[dot+1:])
+	signed, pub := []byte(token[:dot]), &testKeys()["rsa"].(*rsa.PrivateKey).PublicKey
+	b.ReportAllocs()
+	for b.Loop() {
+		hash := sha256.Sum256(signed)
+		if err := rsa.VerifyPKCS1v15(pub, crypto.SHA256, hash[:], signature); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkJWX is RS256 by jwx alone: no gate, no claims.
+func BenchmarkJWX(b *testing.B) {
+	token, _ := mintedToken(b, "RS256")
+	pub := &testKeys()["rsa"].(*rsa.PrivateKey).PublicKey
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := jws.Verify([]byte(token), jws.WithKey(jwa.RS256, pub)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestAllocations: the standard library's RSA makes nine of them, and each claim is one.
+func TestAllocations(t *testing.T) {
+	token, keys := mintedToken(t, "RS256")
+	p := Policy{Issuers: []string{"https://idp.example"}}
+	n := testing.AllocsPerRun(100, func() {
+		if _, err := Verify(token, keys, p, time.Unix(testNow, 0)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 20 {
+		t.Errorf("%v allocations, want 20 at most", n)
+	}
+}
+
+// BenchmarkWork is the most that one token may cost: without a kid, with the slowest keys that are taken.
+func BenchmarkWork(b *testing.B) {
+	slow := []string{}
+	for range 3 {
+		k := must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
+		m := object("kty", `"EC"`, "crv", `"P-521"`, "x", quote(b64(k.X.FillBytes(make([]byte, 66)))), "y", quote(b64(k.Y.FillBytes(make([]byte, 66)))))
+		slow = append(slow, m.String())
+	}
+	n := testKeys()["rsa"].(*rsa.PrivateKey).N
+	large := new(big.Int).SetBit(new(big.Int).Lsh(n, maxRSABits-2048), 0, 1)
+	for name, tt := range map[string]struct{ alg, keys string }{
+		"three P-521": {"ES512", strings.Join(slow, ",")},
+		"RSA-8192":    {"RS256", object("kty", `"RSA"`, "n", quote(b64(large.Bytes())), "e", `"AQAB"`).String()},
+	} {
+		b.Run(name, func(b *testing.B) {
+			v := vector{lines: []vectorLine{{"header", "-kid"}}}
+			token, _ := v.mint(b, tt.alg)
+			keys := parsedKeys(b, []byte(`{"keys":[`+tt.keys+`]}`))
+			for b.Loop() {
+				if _, err := Verify(token, keys, v.policy(b), time.Unix(testNow, 0)); err == nil {
+					b.Fatal("accepted")
 				}
 			}
 		})

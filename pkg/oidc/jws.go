@@ -6,8 +6,8 @@ import (
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rsa"
-	_ "crypto/sha256" // the hashes of the table
-	_ "crypto/sha512"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"errors"
 	"math/big"
@@ -63,29 +63,30 @@ func canonicalAlg(alg string) string {
 var errSignature = errors.New("signature does not verify")
 
 // check verifies signature over signed with a public key or, for HMAC, a []byte. It calls the
-// standard library itself: jwx's verifiers do the same with twice the allocations, and let a PSS
+// standard library itself: jwx does so too, through more allocations, and lets a PSS
 // signature choose the length of its salt.
-func (a *algorithm) check(signed, signature []byte, key any) error {
+func (a *algorithm) check(signed string, signature []byte, key any) error {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
 		if a.kty != ktyRSA {
 			return errSignature
 		}
 		if a.pss { // RFC 7518 §3.5: the salt is as long as the hash
-			return rsa.VerifyPSS(key, a.hash, a.digest(signed), signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+			return rsa.VerifyPSS(key, a.hash, a.digest(signed, new([sha512.Size]byte)), signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 		}
-		return rsa.VerifyPKCS1v15(key, a.hash, a.digest(signed), signature)
+		var room [sha512.Size]byte // on the stack, unlike the others
+		return rsa.VerifyPKCS1v15(key, a.hash, a.digest(signed, &room), signature)
 	case *ecdsa.PublicKey:
 		half := len(signature) / 2
 		if a.kty != ktyEC || len(signature) != 2*curves[a.crv].size { // RFC 7518 §3.4
 			return errSignature
 		}
 		r, s := new(big.Int).SetBytes(signature[:half]), new(big.Int).SetBytes(signature[half:])
-		if ecdsa.Verify(key, a.digest(signed), r, s) {
+		if ecdsa.Verify(key, a.digest(signed, new([sha512.Size]byte)), r, s) {
 			return nil
 		}
 	case ed25519.PublicKey:
-		if a.kty == ktyOKP && ed25519.Verify(key, signed, signature) {
+		if a.kty == ktyOKP && ed25519.Verify(key, []byte(signed), signature) {
 			return nil
 		}
 	case []byte:
@@ -93,7 +94,7 @@ func (a *algorithm) check(signed, signature []byte, key any) error {
 			return errSignature
 		}
 		h := hmac.New(a.hash.New, key)
-		h.Write(signed)
+		h.Write([]byte(signed))
 		if hmac.Equal(h.Sum(nil), signature) {
 			return nil
 		}
@@ -101,10 +102,19 @@ func (a *algorithm) check(signed, signature []byte, key any) error {
 	return errSignature
 }
 
-func (a *algorithm) digest(signed []byte) []byte {
-	h := a.hash.New()
-	h.Write(signed)
-	return h.Sum(nil)
+// digest is the hash of signed, in room: crypto.Hash.New would allocate.
+func (a *algorithm) digest(signed string, room *[sha512.Size]byte) []byte {
+	switch a.hash {
+	case crypto.SHA256:
+		sum := sha256.Sum256([]byte(signed))
+		return room[:copy(room[:], sum[:])]
+	case crypto.SHA384:
+		sum := sha512.Sum384([]byte(signed))
+		return room[:copy(room[:], sum[:])]
+	default:
+		*room = sha512.Sum512([]byte(signed))
+		return room[:]
+	}
 }
 
 // A message is a token whose form and header have passed; nothing in it is verified.
@@ -112,7 +122,7 @@ type message struct {
 	*header
 	raw       string
 	claims    map[string]any // nil when Policy.SignatureOnly
-	signed    []byte         // what the signature is over
+	signed    string         // what the signature is over
 	signature []byte
 }
 
@@ -148,12 +158,13 @@ func parseMessage(raw string, p *Policy) (message, *Rejection) {
 		return m, reject(ReasonMalformed, strconv.Itoa(n+1)+" segments instead of 3")
 	}
 	dot1, dot2 := strings.IndexByte(raw, '.'), strings.LastIndexByte(raw, '.')
-	payload, ok1 := decodeSegment(raw[dot1+1 : dot2])
-	signature, ok2 := decodeSegment(raw[dot2+1:])
+	buf := make([]byte, 0, strictBase64.DecodedLen(len(raw)-dot1))
+	payload, ok1 := appendSegment(buf, raw[dot1+1:dot2])
+	signature, ok2 := appendSegment(payload[len(payload):], raw[dot2+1:])
 	if !ok1 || !ok2 {
 		return m, reject(ReasonMalformed, "not base64url without padding")
 	}
-	m.signed, m.signature = []byte(raw[:dot2]), signature
+	m.signed, m.signature = raw[:dot2], signature
 
 	var rej *Rejection
 	if m.header, rej = readHeader(raw[:dot1]); rej != nil {
@@ -168,10 +179,15 @@ func parseMessage(raw string, p *Policy) (message, *Rejection) {
 
 // decodeSegment takes base64url without padding, with all unused bits zero: one value has one spelling.
 func decodeSegment(s string) ([]byte, bool) {
+	return appendSegment(nil, s)
+}
+
+// appendSegment is decodeSegment into the room behind buf's end.
+func appendSegment(buf []byte, s string) ([]byte, bool) {
 	if strings.ContainsAny(s, "\r\n") { // encoding/base64 skips them, in strict mode too
 		return nil, false
 	}
-	b, err := strictBase64.DecodeString(s)
+	b, err := strictBase64.AppendDecode(buf, []byte(s))
 	return b, err == nil
 }
 

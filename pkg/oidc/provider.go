@@ -219,7 +219,7 @@ func (v Verifier) Verify(ctx context.Context, raw string, pol Policy) (*Token, e
 	if pol.SkipSignature || algorithms[u.alg].kty == ktyOct {
 		return u.verify(nil, nil)
 	}
-	return p.verifySignature(ctx, u, now, v.before)
+	return p.verifySignature(ctx, &u, now, v.before)
 }
 
 // copies numbers what is at hand: the document first, then each source of keys; 0 is none.

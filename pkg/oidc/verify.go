@@ -52,17 +52,17 @@ type unverified struct {
 
 // inspect makes every check that needs no key, so that a token which cannot be good costs neither a signature nor a fetch of
 // keys. Its error is always a *Rejection.
-func inspect(raw string, p Policy, now time.Time) (*unverified, error) {
+func inspect(raw string, p Policy, now time.Time) (unverified, error) {
 	m, rej := parseMessage(raw, &p)
 	if rej != nil {
-		return nil, rej
+		return unverified{}, rej
 	}
-	u := &unverified{message: m, policy: p}
+	u := unverified{message: m, policy: p}
 	if p.SignatureOnly {
 		return u, nil
 	}
 	if u.expiry, rej = checkClaims(m.claims, &p, now); rej != nil {
-		return nil, rej
+		return unverified{}, rej
 	}
 	return u, nil
 }
