@@ -206,7 +206,6 @@ func (k *setKey) readPublic(members map[string]any) (loose bool, err error) {
 			if b = trimZeros(b); len(b) > size {
 				return loose, errKeyPoint
 			}
-			b = append(make([]byte, size-len(b)), b...)
 		}
 		loose = loose || isLoose
 		fields[name] = base64.RawURLEncoding.EncodeToString(b)
