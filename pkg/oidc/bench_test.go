@@ -74,7 +74,8 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkWork is the most that one token may cost: without a kid, with the slowest keys that are taken.
+// BenchmarkWork is the most that one token may cost: without a kid, with the slowest keys that are
+// taken.
 func BenchmarkWork(b *testing.B) {
 	slow := []string{}
 	for range 3 {

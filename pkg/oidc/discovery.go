@@ -83,8 +83,8 @@ type Metadata struct {
 	warnings  []string
 }
 
-// Endpoint returns a member that is a URL we or a browser may call, by its name in the document. The
-// error is a *Fault: the document has no such member, or one that must not be called.
+// Endpoint returns a member that is a URL we or a browser may call, by its name in the document.
+// The error is a *Fault: the document has no such member, or one that must not be called.
 func (m *Metadata) Endpoint(name string) (string, error) {
 	if endpoint, ok := m.endpoints[name]; ok {
 		return endpoint, nil

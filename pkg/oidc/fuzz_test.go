@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,8 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jwk"
 )
 
-// The keys of the fuzz targets are constants: the workers are processes of their own and must know the tokens of the seeds.
+// The keys of the fuzz targets are constants: the workers are processes of their own and must know
+// the tokens of the seeds.
 var (
 	fuzzSecret = []byte("a constant secret for the fuzz targets of this package")
 	fuzzEd     = ed25519.NewKeyFromSeed([]byte("0123456789abcdef0123456789abcdef"))
@@ -68,7 +70,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// Whatever a provider signs: what is accepted, encoding/json reads the same way, and it is not expired.
+// Whatever a provider signs: what is accepted, encoding/json reads the same way, and it is not
+// expired.
 func FuzzVerifyClaims(f *testing.F) {
 	f.Add(fuzzClaims)
 	f.Add(`{"iss":"https://idp.example","exp":1900000300.5,"nbf":0,"iat":1,"aud":["a","b"],"typ":"Bearer"}`)
@@ -105,6 +108,7 @@ func FuzzVerifyClaims(f *testing.F) {
 // Every key that may verify is public, strong and on its curve, and jwx reads it too.
 func FuzzParseKeySet(f *testing.F) {
 	f.Add(jwks(goodKeys...))
+	f.Add(jwks("rsa", `rsa kid=1 +use="enc" +d="AQ"`, `ec256 +d="AQ"`))
 	f.Add(jwks("oct", `rsa +d="AQ"`, `ec256 +use="enc"`, `ed +key_ops=["verify"]`))
 	f.Add([]byte(`{"keys":[{"kty":"RSA","n":"AA","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"","y":""},null]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -116,6 +120,9 @@ func FuzzParseKeySet(f *testing.F) {
 			return
 		}
 		for _, k := range set.keys {
+			if k.fault == "" && k.kty != ktyOct && slices.Contains(set.exposed, k.identity) {
+				t.Fatal("a key whose private half is published")
+			}
 			if k.fault != "" {
 				if k.key != nil || k.public != nil {
 					t.Fatal("a refused key kept its material")
@@ -131,7 +138,7 @@ func checkUsableKey(t *testing.T, k *setKey) {
 	t.Helper()
 	switch pub := k.key.(type) {
 	case *rsa.PublicKey:
-		if bits := pub.N.BitLen(); bits < 2048 || bits > 8192 || pub.E < 3 || pub.E%2 == 0 {
+		if bits := pub.N.BitLen(); bits < 2048 || bits > 8192 || pub.E < 3 || pub.E%2 == 0 || bits > 4096 && pub.E > 65537 {
 			t.Fatalf("RSA of %d bits, e %d", bits, pub.E)
 		}
 	case *ecdsa.PublicKey:

@@ -114,8 +114,8 @@ func TestDetailIsSafe(t *testing.T) {
 	}
 }
 
-// Row 6: nothing in a header is an address. That holds by construction, since Verify is given nothing that could connect; here a
-// listener watches.
+// Row 6: nothing in a header is an address. That holds by construction, since Verify is given
+// nothing that could connect; here a listener watches.
 func TestNoOutboundConnections(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,7 +154,8 @@ func TestGraphNonceIsNamed(t *testing.T) {
 	}
 }
 
-// Every vector that we accept with its signature, jwx accepts too; and what jwx rejects, we reject. Beyond that we are stricter.
+// Every vector that we accept with its signature, jwx accepts too; and what jwx rejects, we reject.
+// Beyond that we are stricter.
 func TestNothingThatJWXRejects(t *testing.T) {
 	for _, v := range loadVectors(t) {
 		for _, alg := range v.algs() {
@@ -175,8 +176,8 @@ func TestNothingThatJWXRejects(t *testing.T) {
 	}
 }
 
-// A changed token is no token: whatever is accepted is byte for byte one that was minted. (An ECDSA signature has a twin, n-s in place of
-// s, which RFC 7518 allows; chance does not find it.)
+// A changed token is no token: whatever is accepted is byte for byte one that was minted. (An ECDSA
+// signature has a twin, n-s in place of s, which RFC 7518 allows; chance does not find it.)
 func TestMutants(t *testing.T) {
 	rounds := map[string]int{"HS256": 2000, "EdDSA": 1000, "RS256": 1000, "ES256": 500} // the others cost more and differ less
 	rnd := rand.New(rand.NewPCG(1, 2))

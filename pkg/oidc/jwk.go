@@ -106,7 +106,8 @@ func parseKey(members map[string]any) (k *setKey, loose bool, err error) {
 	return k, loose, err
 }
 
-// checkUse reads use and key_ops (RFC 7517 §4.2, §4.3); where both are present, both must allow verification.
+// checkUse reads use and key_ops (RFC 7517 §4.2, §4.3); where both are present, both must allow
+// verification.
 func checkUse(members map[string]any) error {
 	use, hasUse, ok1 := optString(members, "use")
 	ops, hasOps, ok2 := optStrings(members, "key_ops")
@@ -119,8 +120,8 @@ func checkUse(members map[string]any) error {
 	return nil
 }
 
-// keyNumber decodes a member that is a number (RFC 7518 §2, Base64urlUInt). Padding and the standard
-// alphabet are loose and leave no doubt about the value; what else is wrong does.
+// keyNumber decodes a member that is a number (RFC 7518 §2, Base64urlUInt). Padding and the
+// standard alphabet are loose and leave no doubt about the value; what else is wrong does.
 func keyNumber(members map[string]any, name string) (b []byte, loose, ok bool) {
 	s, _, isString := optString(members, name)
 	if b, ok = decodeSegment(s); !ok && isString {
@@ -206,7 +207,6 @@ func (k *setKey) readPublic(members map[string]any) (loose bool, err error) {
 			if b = trimZeros(b); len(b) > size {
 				return loose, errKeyPoint
 			}
-			b = append(make([]byte, size-len(b)), b...)
 		}
 		loose = loose || isLoose
 		fields[name] = base64.RawURLEncoding.EncodeToString(b)
@@ -260,12 +260,12 @@ func rsaKey(parsed jwk.Key) (key any, slow bool, err error) {
 	return &pub, slow, nil
 }
 
-// rocaPrimes are small primes that tell most: each divides the primorial from which Infineon's faulty library built its primes, and 65537
-// generates only a part of the numbers modulo it.
+// rocaPrimes are small primes that tell most: each divides the primorial from which Infineon's
+// faulty library built its primes, and 65537 generates only a part of the numbers modulo it.
 var rocaPrimes = []int64{11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157}
 
-// isROCA finds the fingerprint of CVE-2017-15361: the modulus is a power of 65537 modulo every one of the primes. Such keys can be
-// factored.
+// isROCA finds the fingerprint of CVE-2017-15361: the modulus is a power of 65537 modulo every one
+// of the primes. Such keys can be factored.
 func isROCA(n *big.Int) bool {
 	for _, p := range rocaPrimes {
 		rest := new(big.Int).Mod(n, big.NewInt(p)).Int64()

@@ -26,7 +26,8 @@ const (
 	ktyOct = "oct"
 )
 
-// An algorithm is bound to the one type of key, and for curves to the one curve, that it may be used with (RFC 8725 §3.1).
+// An algorithm is bound to the one type of key, and for curves to the one curve, that it may be
+// used with (RFC 8725 §3.1).
 type algorithm struct {
 	kty  string
 	crv  string
@@ -147,7 +148,8 @@ var lastHeader atomic.Pointer[header]
 // maxKeptHeader bounds lastHeader in bytes.
 const maxKeptHeader = 1 << 10
 
-// parseMessage is the gate: it refuses what is not one spelling of one JWS in compact serialization (RFC 7515 §7.1).
+// parseMessage is the gate: it refuses what is not one spelling of one JWS in compact serialization
+// (RFC 7515 §7.1).
 func parseMessage(raw string, p *Policy) (message, *Rejection) {
 	m := message{raw: raw}
 	// The length first, and the dots counted before anything is split: neither may cost memory.
@@ -177,7 +179,8 @@ func parseMessage(raw string, p *Policy) (message, *Rejection) {
 	return m, rej
 }
 
-// decodeSegment takes base64url without padding, with all unused bits zero: one value has one spelling.
+// decodeSegment takes base64url without padding, with all unused bits zero: one value has one
+// spelling.
 func decodeSegment(s string) ([]byte, bool) {
 	return appendSegment(nil, s)
 }
@@ -221,7 +224,8 @@ func readHeader(encoded string) (*header, *Rejection) {
 	h := &header{encoded: encoded}
 	h.asked, _, _ = optString(members, "alg")
 	h.alg = canonicalAlg(h.asked)
-	// No extension is understood here, so any crit asks for too much (RFC 7515 §4.1.11); b64 is RFC 7797, zip RFC 7516.
+	// No extension is understood here, so any crit asks for too much (RFC 7515 §4.1.11); b64 is RFC
+	// 7797, zip RFC 7516.
 	for _, name := range []string{"crit", "b64", "zip"} {
 		if v, present := members[name]; present && (name != "zip" || v != "NONE") && h.extension == "" {
 			h.extension = name

@@ -22,8 +22,8 @@ const (
 	maxNamed      = 10 // keys that an error names
 )
 
-// ErrNoKeys is wrapped by the error of ParseKeySet for a set that is well-formed and has no key to verify a signature with. It must
-// never be read as "nothing to verify".
+// ErrNoKeys is wrapped by the error of ParseKeySet for a set that is well-formed and has no key to
+// verify a signature with. It must never be read as "nothing to verify".
 var ErrNoKeys = errors.New("no usable key for signatures")
 
 // A KeySet is a JWK Set (RFC 7517 §5), judged once. It is immutable.
@@ -42,10 +42,11 @@ type notice struct {
 // Format implements fmt.Formatter for every verb: an oct key would print its secret.
 func (s KeySet) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "[%d keys]", len(s.keys)) }
 
-// ParseKeySet reads a JWK Set of at most MaxKeySetSize bytes and MaxKeys keys. A document that is no such set, or names a member
-// twice, is an error and gives no set. Keys of unknown types are skipped; keys that may not be used are refused one by one, with
-// a warning, and do not harm the others. When none is left to verify with (oct keys do not count: a published secret is none),
-// the error wraps ErrNoKeys and says what is wrong with each key, and the set is returned with it.
+// ParseKeySet reads a JWK Set of at most MaxKeySetSize bytes and MaxKeys keys. A document that is
+// no such set, or names a member twice, is an error and gives no set. Keys of unknown types are
+// skipped; keys that may not be used are refused one by one, with a warning, and do not harm the
+// others. When none is left to verify with (oct keys do not count: a published secret is none), the
+// error wraps ErrNoKeys and says what is wrong with each key, and the set is returned with it.
 func ParseKeySet(raw []byte) (*KeySet, error) {
 	if len(raw) > MaxKeySetSize {
 		return nil, fmt.Errorf("oidc: key set has %d bytes, limit %d", len(raw), MaxKeySetSize)
@@ -101,8 +102,8 @@ func (s *KeySet) Len() int {
 	return n
 }
 
-// Warnings says which keys were refused or are written loosely, and why, one line each, safe to log.
-// Keys for encryption and of unknown types are named only where no other key is left.
+// Warnings says which keys were refused or are written loosely, and why, one line each, safe to
+// log. Keys for encryption and of unknown types are named only where no other key is left.
 func (s *KeySet) Warnings() []string {
 	var warnings []string
 	none := s.Len() == 0
@@ -144,8 +145,8 @@ func (s *KeySet) add(i int, members map[string]any) {
 	}
 }
 
-// refuseExposed takes out the keys whose private part stands elsewhere in the set, and the oct keys of a set that has public keys too:
-// that is the wrong place for a secret, whoever asks.
+// refuseExposed takes out the keys whose private part stands elsewhere in the set, and the oct keys
+// of a set that has public keys too: that is the wrong place for a secret, whoever asks.
 func (s *KeySet) refuseExposed() {
 	mixed := slices.ContainsFunc(s.keys, func(k *setKey) bool { return k.kty != ktyOct })
 	for _, k := range s.keys {
@@ -301,8 +302,8 @@ func (k *setKey) named(how int, m *message) bool {
 	return true
 }
 
-// choose takes the keys with the token's kid, and those without one where no key has it; for a token
-// without a kid those with its certificate's thumbprint, else all that fit.
+// choose takes the keys with the token's kid, and those without one where no key has it; for a
+// token without a kid those with its certificate's thumbprint, else all that fit.
 func (s *KeySet) choose(m *message, a *algorithm, vouches func(int) bool) (c choice, rej *Rejection) {
 	how, next := byThumbprint, byNothing
 	if m.kid != "" {

@@ -213,7 +213,7 @@ func TestPrivateTwins(t *testing.T) {
 		{"no n", "rsa", object("kty", `"RSA"`, "p", quote(p), "q", quote(q)).String()},
 		{"another n", "rsa", object("kty", `"RSA"`, "n", `"AQAB"`, "p", quote(p), "q", quote(q)).String()},
 		{"x without its leading zeros", "ec256", object("kty", `"EC"`, "crv", `"P-256"`, "x", quote(b64(e.X.Bytes())), "d", `"AQ"`).String()},
-		{"no x", "ec256", object("kty", `"EC"`, "crv", `"P-256"`, "d", quote(b64(e.D.Bytes()))).String()},
+		{"no x", "ec256", object("kty", `"EC"`, "crv", `"P-256"`, "d", quote(b64(must(e.Bytes())))).String()},
 		{"no x of Ed25519", "ed", object("kty", `"OKP"`, "crv", `"Ed25519"`, "d", quote(b64(d.Seed()))).String()},
 		{"x of Ed25519 with the other sign", "ed", object("kty", `"OKP"`, "crv", `"Ed25519"`, "x", quote(b64(flipped)), "d", `"AQ"`).String()},
 	} {

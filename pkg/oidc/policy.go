@@ -11,11 +11,12 @@ import (
 type Kind int
 
 const (
-	// AccessToken refuses what says of itself that it is something else: by the header's typ (RFC 9068 §2.1, RFC 8725 §3.11), or
-	// by the payload's typ that Keycloak writes (ID, Refresh, Offline, Logout).
+	// AccessToken refuses what says of itself that it is something else: by the header's typ (RFC
+	// 9068 §2.1, RFC 8725 §3.11), or by the payload's typ that Keycloak writes (ID, Refresh,
+	// Offline, Logout).
 	AccessToken Kind = iota
-	// IDToken refuses access tokens (typ at+jwt, or another payload typ than ID) and demands azp where there are several audiences
-	// (OpenID Connect Core §3.1.3.7).
+	// IDToken refuses access tokens (typ at+jwt, or another payload typ than ID) and demands azp
+	// where there are several audiences (OpenID Connect Core §3.1.3.7).
 	IDToken
 )
 
@@ -25,49 +26,58 @@ const (
 	DefaultGrantMaxSize = 64 << 10 // of a token that a token endpoint has just returned
 )
 
-// aheadAllowed is how far in the future iat may lie, and nbf of a token that a grant has just returned: the clocks of two machines.
+// aheadAllowed is how far in the future iat may lie, and nbf of a token that a grant has just
+// returned: the clocks of two machines.
 const aheadAllowed = 10 * time.Second
 
 // A Policy says which tokens are good. The zero Policy accepts none, since no issuer is trusted.
 type Policy struct {
 	Kind Kind
 
-	// Algorithms are the accepted values of alg, exact case. Empty: RS, PS and ES with 256, 384 and 512, EdDSA (with Ed25519, which is also its other name), and HS where
-	// HMAC has a secret. `none` is never accepted.
+	// Algorithms are the accepted values of alg, exact case. Empty: RS, PS and ES with 256, 384 and
+	// 512, EdDSA (with Ed25519, which is also its other name), and HS where HMAC has a secret.
+	// `none` is never accepted.
 	Algorithms []string
 
-	// Issuers are the accepted values of iss, compared byte for byte. Empty: none, unless SkipClaims.
+	// Issuers are the accepted values of iss, compared byte for byte. Empty: none, unless
+	// SkipClaims.
 	Issuers []string
 
-	// Audience: at least one of them must be in aud. Empty: aud is not asked for, though a malformed one is refused.
+	// Audience: at least one of them must be in aud. Empty: aud is not asked for, though a
+	// malformed one is refused.
 	Audience []string
 
-	// Leeway moves exp and nbf in the token's favour. iat may be ahead by it or by 10 s, whichever is more; nbf too when FromGrant.
+	// Leeway moves exp and nbf in the token's favour. iat may be ahead by it or by 10 s, whichever
+	// is more; nbf too when FromGrant.
 	Leeway time.Duration
 
-	// SkipSignature accepts any signature (config.ignore_signature). Form, algorithm and claims are checked as ever.
+	// SkipSignature accepts any signature (config.ignore_signature). Form, algorithm and claims are
+	// checked as ever.
 	SkipSignature bool
 
-	// SkipClaims leaves iss, exp, nbf and iat unchecked (config.verify_claims false). aud is checked where Audience is set, and the
-	// kind always.
+	// SkipClaims leaves iss, exp, nbf and iat unchecked (config.verify_claims false). aud is
+	// checked where Audience is set, and the kind always.
 	SkipClaims bool
 
-	// SignatureOnly judges header, key and signature and does not look into the payload, which may be any bytes. Token.Claims
-	// stays nil. For tools; a gateway has no use for it.
+	// SignatureOnly judges header, key and signature and does not look into the payload, which may
+	// be any bytes. Token.Claims stays nil. For tools; a gateway has no use for it.
 	SignatureOnly bool
 
-	// MaxSize bounds the token in bytes. Zero: DefaultMaxSize, or DefaultGrantMaxSize when FromGrant.
+	// MaxSize bounds the token in bytes. Zero: DefaultMaxSize, or DefaultGrantMaxSize when
+	// FromGrant.
 	MaxSize int
 
-	// HMAC are the shared secrets for HS256, HS384 and HS512: the client secret's bytes, whose length is the caller's care. Empty
-	// ones are passed over. With none HS is refused before any MAC is computed.
+	// HMAC are the shared secrets for HS256, HS384 and HS512: the client secret's bytes, whose
+	// length is the caller's care. Empty ones are passed over. With none HS is refused before any
+	// MAC is computed.
 	HMAC Secrets
 
-	// HMACFromKeySet takes the secrets from the oct keys of the key set instead of HMAC. Only for a set that the operator brings
-	// himself (the verify command): a published secret is none.
+	// HMACFromKeySet takes the secrets from the oct keys of the key set instead of HMAC. Only for a
+	// set that the operator brings himself (the verify command): a published secret is none.
 	HMACFromKeySet bool
 
-	// FromGrant says that a token endpoint returned this token just now to us, over a connection that we opened.
+	// FromGrant says that a token endpoint returned this token just now to us, over a connection
+	// that we opened.
 	FromGrant bool
 }
 

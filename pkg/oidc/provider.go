@@ -234,9 +234,9 @@ func (p *Provider) copies() []uint64 {
 	return numbers
 }
 
-// defaultIssuer sets the issuer that the provider itself has, and returns the time, which is another
-// after waiting. A token that is wrong whoever issued it is rejected before the document is fetched
-// for the first time.
+// defaultIssuer sets the issuer that the provider itself has, and returns the time, which is
+// another after waiting. A token that is wrong whoever issued it is rejected before the document is
+// fetched for the first time.
 func (p *Provider) defaultIssuer(ctx context.Context, raw string, pol *Policy, now time.Time) (time.Time, error) {
 	m, nth := p.metadata.peek()
 	switch {

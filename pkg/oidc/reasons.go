@@ -5,10 +5,12 @@ import (
 	"strings"
 )
 
-// A Reason names why a token was rejected. It is a fixed word that may stand in a log line or be the label of a metric.
+// A Reason names why a token was rejected. It is a fixed word that may stand in a log line or be
+// the label of a metric.
 type Reason string
 
-// The reasons of a Rejection. Everything that is wrong with the form of a token is ReasonMalformed; the rest is what it says.
+// The reasons of a Rejection. Everything that is wrong with the form of a token is ReasonMalformed;
+// the rest is what it says.
 const (
 	ReasonMalformed Reason = "malformed"  // size, segments, base64url, JSON, or the type of a header member
 	ReasonDupMember Reason = "dup_member" // an object in the header or the claims names a member twice
@@ -27,11 +29,13 @@ const (
 	ReasonNotYet    Reason = "not_yet"    // nbf or iat is in the future
 )
 
-// A Rejection is the error of Verify: the token was read and is not good. It never carries the token.
+// A Rejection is the error of Verify: the token was read and is not good. It never carries the
+// token.
 type Rejection struct {
 	Reason Reason
-	// Detail is for the operator's log: printable ASCII, at most 64 characters. It may repeat an alg, kid, typ, iss or aud of
-	// the token, so it is no label for a metric and nothing to show to a client.
+	// Detail is for the operator's log: printable ASCII, at most 64 characters. It may repeat an
+	// alg, kid, typ, iss or aud of the token, so it is no label for a metric and nothing to show to
+	// a client.
 	Detail string
 }
 
@@ -44,7 +48,8 @@ func (r *Rejection) Error() string {
 
 const maxDetail = 64
 
-// reject makes a Rejection of fixed text and, where the token has a say in it, an escaped value behind it.
+// reject makes a Rejection of fixed text and, where the token has a say in it, an escaped value
+// behind it.
 func reject(reason Reason, text string, values ...string) *Rejection {
 	var b strings.Builder
 	b.WriteString(text)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A trial is one token on its way through the provider's keys: those at hand, those that come, newer
-// ones. It waits for keys for maxKeyWait at most, whatever hangs, and where its kid is known for no
-// source but those that have it.
+// A trial is one token on its way through the provider's keys: those at hand, those that come,
+// newer ones. It waits for keys for maxKeyWait at most, whatever hangs, and where its kid is known
+// for no source but those that have it.
 type trial struct {
 	*Provider
 	u       *unverified
@@ -76,8 +76,8 @@ func (t *trial) try() bool {
 	return t.rejection == nil
 }
 
-// concerned are the sources to wait for: of those that vouch the ones that have the token's kid; all
-// where none has it.
+// concerned are the sources to wait for: of those that vouch the ones that have the token's kid;
+// all where none has it.
 func (t *trial) concerned() (known bool, sources []int) {
 	keys, _ := t.keys()
 	var all []int
@@ -121,7 +121,8 @@ func (t *trial) renewOld() {
 }
 
 // awaitNew asks the sources for newer copies than those of before, and waits for them and for those
-// that had none, trying what comes. The document is fetched anew beside them: jwks_uri may have moved.
+// that had none, trying what comes. The document is fetched anew beside them: jwks_uri may have
+// moved.
 func (t *trial) awaitNew() bool {
 	_, sources := t.concerned()
 	var flights []<-chan struct{}
@@ -160,8 +161,8 @@ func (t *trial) awaitMoved() bool {
 	return t.try()
 }
 
-// verdict is that on a token which nothing at hand verifies. The key may be in a copy that could not
-// be fetched. A signature that a known key does not verify is wrong all the same.
+// verdict is that on a token which nothing at hand verifies. The key may be in a copy that could
+// not be fetched. A signature that a known key does not verify is wrong all the same.
 func (t *trial) verdict() error {
 	fault := t.fault
 	for i, s := range t.sources {
@@ -180,9 +181,9 @@ func (t *trial) verdict() error {
 }
 
 // vouchers says which sources may verify tokens of u's issuer. The provider's own set may all of
-// them. Where several issuers are allowed, a set from elsewhere is good for those of them that are a
-// prefix of its address; if there are none, for those on its host; if there are none either, for all
-// but the discovered one.
+// them. Where several issuers are allowed, a set from elsewhere is good for those of them that are
+// a prefix of its address; if there are none, for those on its host; if there are none either, for
+// all but the discovered one.
 func (p *Provider) vouchers(u *unverified) []bool {
 	iss, _ := u.claims["iss"].(string)
 	issuers := u.policy.Issuers

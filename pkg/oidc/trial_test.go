@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,13 +18,29 @@ import (
 
 // place is a source of keys inside of a synctest bubble, where no socket can be.
 type place struct {
+	mu      sync.Mutex // guards below
 	answer  func(context.Context) (*KeySet, error)
 	fetches int
 }
 
 func (p *place) fetch(ctx context.Context) (*KeySet, error) {
+	p.mu.Lock()
 	p.fetches++
-	return p.answer(ctx)
+	answer := p.answer
+	p.mu.Unlock()
+	return answer(ctx)
+}
+
+func (p *place) serve(answer func(context.Context) (*KeySet, error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = answer
+}
+
+func (p *place) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fetches
 }
 
 func published(names ...string) func(context.Context) (*KeySet, error) {
@@ -76,33 +93,33 @@ func TestKeysGetOld(t *testing.T) {
 		own := &place{answer: published("a")}
 		inBubble(t, nil, []*place{own}, func(t *testing.T, p *Provider) {
 			want(t, "first", judged(t, p, "a", "a"), "ok 0s")
-			own.answer = published("b")
+			own.serve(published("b"))
 			time.Sleep(week)
 			want(t, "a week later", judged(t, p, "a", "a"), "no_key 0s")
-			want(t, "fetches", own.fetches, 2)
+			want(t, "fetches", own.count(), 2)
 		})
 	})
 	t.Run("renewed in the background", func(t *testing.T) {
 		own := &place{answer: published("a")}
 		inBubble(t, nil, []*place{own}, func(t *testing.T, p *Provider) {
 			want(t, "first", judged(t, p, "a", "a"), "ok 0s")
-			own.answer = published("b")
+			own.serve(published("b"))
 			time.Sleep(time.Hour - time.Second)
 			want(t, "young", judged(t, p, "a", "a"), "ok 0s")
 			synctest.Wait()
-			want(t, "fetches", own.fetches, 1)
+			want(t, "fetches", own.count(), 1)
 			time.Sleep(time.Second)
 			want(t, "while it is renewed", judged(t, p, "a", "a"), "ok 0s")
 			synctest.Wait()
 			want(t, "after it", judged(t, p, "a", "a"), "no_key 0s")
-			want(t, "fetches", own.fetches, 2)
+			want(t, "fetches", own.count(), 2)
 		})
 	})
 	t.Run("cache_ttl 0 is rediscovery_lifetime", func(t *testing.T) {
 		own := &place{answer: published("a")}
 		inBubble(t, func(c *ProviderConfig) { c.MaxAge = 0 }, []*place{own}, func(t *testing.T, p *Provider) {
 			want(t, "first", judged(t, p, "a", "a"), "ok 0s")
-			own.answer = published("b")
+			own.serve(published("b"))
 			time.Sleep(30 * time.Second)
 			want(t, "while it is renewed", judged(t, p, "a", "a"), "ok 0s")
 			synctest.Wait()
@@ -110,17 +127,15 @@ func TestKeysGetOld(t *testing.T) {
 		})
 	})
 	for name, broken := range map[string]func(context.Context) (*KeySet, error){
-		"down": down, "hanging": hanging, "empty": func(ctx context.Context) (*KeySet, error) { return nil, faultf(BadKeys, "empty") },
+		"down": down, "hanging": hanging, "down and slow": func(ctx context.Context) (*KeySet, error) { time.Sleep(time.Second); return down(ctx) },
+		"empty": func(ctx context.Context) (*KeySet, error) { return nil, faultf(BadKeys, "empty") },
 	} {
 		t.Run("the provider is "+name, func(t *testing.T) {
-			waits := "ok 0s"
-			if name == "hanging" {
-				waits = "ok 2s"
-			}
+			waits := map[string]string{"down": "ok 0s", "empty": "ok 0s", "down and slow": "ok 1s", "hanging": "ok 2s"}[name]
 			own := &place{answer: published("a")}
 			inBubble(t, nil, []*place{own}, func(t *testing.T, p *Provider) {
 				want(t, "first", judged(t, p, "a", "a"), "ok 0s")
-				own.answer = broken
+				own.serve(broken)
 				time.Sleep(week)
 				want(t, "the old set serves", judged(t, p, "a", "a"), waits)
 				for range 20 {
@@ -129,7 +144,7 @@ func TestKeysGetOld(t *testing.T) {
 				}
 				time.Sleep(40 * time.Second)
 				want(t, "somebody waits again", judged(t, p, "a", "a"), waits)
-				own.answer = published("b")
+				own.serve(published("b"))
 				time.Sleep(time.Minute)
 				want(t, "back", judged(t, p, "a", "a"), "no_key 0s")
 			})
@@ -144,10 +159,10 @@ func TestHangingSource(t *testing.T) {
 		want(t, "good", judged(t, p, "a", "a"), "ok 0s")
 		want(t, "forged", judged(t, p, "a", "x"), "bad_sig 0s")
 		want(t, "unknown", judged(t, p, "x", "x"), "idp_timeout 2s")
-		own.answer = published("a", "b")
+		own.serve(published("a", "b"))
 		time.Sleep(time.Minute)
 		want(t, "rotated meanwhile", judged(t, p, "b", "b"), "ok 0s")
-		own.answer = hanging
+		own.serve(hanging)
 		time.Sleep(time.Minute)
 		want(t, "good, while all hangs", judged(t, p, "b", "b"), "ok 0s")
 		want(t, "forged, while its own source hangs", judged(t, p, "b", "x"), "bad_sig 2s")
@@ -167,11 +182,11 @@ func TestHangingSource(t *testing.T) {
 // 3.6: the time that counts is that after the keys came.
 func TestTimeIsReadAfterFetching(t *testing.T) {
 	own := &place{answer: func(ctx context.Context) (*KeySet, error) {
-		time.Sleep(time.Second)
+		time.Sleep(1500 * time.Millisecond)
 		return published("a")(ctx)
 	}}
 	inBubble(t, nil, []*place{own}, func(t *testing.T, p *Provider) {
-		token := (&clock{t: time.Now().Add(500*time.Millisecond - time.Hour)}).tokenBy(bubbleIssuer, "a", "a") // ends in half a second
+		token := (&clock{t: time.Now().Add(time.Second - time.Hour)}).tokenBy(bubbleIssuer, "a", "a") // ends in a second
 		want(t, "ended while it waited", verdictOf(t, p, token), "expired")
 	})
 }
@@ -217,6 +232,8 @@ func TestDocumentOfAnotherIssuer(t *testing.T) {
 	f.idp.serveDocument(answer(200, fmt.Sprintf(`{"issuer":"https://u:canary@login.test/{tenantid}/v2.0","jwks_uri":%q}`, f.idp.URL+"/jwks")))
 	cfg := f.config()
 	want(t, "without", verdictOf(t, f.registry.Provider(cfg), f.token("a")), string(DiscoveryMismatch))
+	_, err := f.registry.Provider(cfg).Verify(t.Context(), f.tokenBy(tenant, "a", "a"), Policy{Issuers: []string{tenant}})
+	want(t, "only the policy names issuers", outcome(t, err), string(DiscoveryMismatch))
 	cfg.AnyDocumentIssuer = true
 	p := f.registry.Provider(cfg)
 	verify := func(iss string, issuers ...string) string {
@@ -290,7 +307,7 @@ func TestVouchers(t *testing.T) {
 		{[]string{own, c}, own + "/", "10000"},
 		{[]string{own, c}, "https://none.test", "11111"}, // verify_claims false
 		{[]string{own, a}, "https://none.test", "10110"},
-		{[]string{own, "https://a.test/rea"}, "https://a.test/rea", "11111"},
+		{[]string{own, "https://a.test/rea", "https://a.test/x"}, "https://a.test/x", "11111"}, // a prefix ends where a segment does
 	}
 	for _, tt := range tests {
 		r := NewRegistry(RegistryOptions{})
@@ -343,7 +360,8 @@ func TestPrivateHalfInAnotherSource(t *testing.T) {
 	}
 }
 
-// A set that has nothing but private keys is none to verify with, and ends the use of their public halves.
+// A set that has nothing but private keys is none to verify with, and ends the use of their public
+// halves.
 func TestPrivateHalvesEndTheGoodSet(t *testing.T) {
 	f := newFixture(t)
 	p := f.provider()
@@ -354,7 +372,8 @@ func TestPrivateHalvesEndTheGoodSet(t *testing.T) {
 	want(t, "exposed", verdictOf(t, p, f.token("a")), "bad_key")
 }
 
-// G03, this side of it: an ID token that we cannot read is no fault of the provider's and fetches nothing.
+// G03, this side of it: an ID token that we cannot read is no fault of the provider's and fetches
+// nothing.
 func TestUnreadableIDTokens(t *testing.T) {
 	f := newFixture(t)
 	p := f.provider()

@@ -1,11 +1,12 @@
-// Package oidc verifies JSON Web Tokens of OpenID Connect providers, and finds out from a provider what that takes: its metadata
-// and its key set.
+// Package oidc verifies JSON Web Tokens of OpenID Connect providers, and finds out from a provider
+// what that takes: its metadata and its key set.
 //
-// A token passes one strict gate (strictjson, jws.go) before any library sees it; keys are judged once, when a set is parsed
-// (keyset.go); Verify is a pure function of token, keys, policy and time. It is the only package that imports jwx.
+// A token passes one strict gate (strictjson, jws.go) before any library sees it; keys are judged
+// once, when a set is parsed (keyset.go); Verify is a pure function of token, keys, policy and
+// time. It is the only package that imports jwx.
 //
-// Not its job: to look for tokens in requests, to decide what a good token may do (scopes, groups, consumers), JWE, opaque
-// tokens, and to remember what it has verified.
+// Not its job: to look for tokens in requests, to decide what a good token may do (scopes, groups,
+// consumers), JWE, opaque tokens, and to remember what it has verified.
 package oidc
 
 import (
@@ -18,23 +19,25 @@ import (
 
 // A Token is a token that Verify accepted.
 type Token struct {
-	// Claims is the payload: nil, bool, string, json.Number (so that no digit is lost), []any and map[string]any. Treat it as
-	// read-only: it is shared by all who hold the token.
+	// Claims is the payload: nil, bool, string, json.Number (so that no digit is lost), []any and
+	// map[string]any. Treat it as read-only: it is shared by all who hold the token.
 	Claims map[string]any
-	// Expiry is exp, without leeway; zero when there is none that can be read, which only Policy.SkipClaims lets pass.
+	// Expiry is exp, without leeway; zero when there is none that can be read, which only
+	// Policy.SkipClaims lets pass.
 	Expiry time.Time
-	// JWK is the public key that verified the signature, as the provider published it; nil for HMAC and for SkipSignature.
+	// JWK is the public key that verified the signature, as the provider published it; nil for HMAC
+	// and for SkipSignature.
 	JWK json.RawMessage
 }
 
 // Format implements fmt.Formatter for every verb, since the token is a credential.
 func (Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// Verify judges one compact JWS (RFC 7515 §7.1, RFC 7519 §7.2, RFC 8725). It does no I/O and reads no clock: now is the time for
-// every comparison. Its error is always a *Rejection.
+// Verify judges one compact JWS (RFC 7515 §7.1, RFC 7519 §7.2, RFC 8725). It does no I/O and reads
+// no clock: now is the time for every comparison. Its error is always a *Rejection.
 //
-// It does not check sub, jti, nonce, at_hash, auth_time, scopes, revocation or proof of possession, and it does not follow jku,
-// jwk, x5u or x5c of the header.
+// It does not check sub, jti, nonce, at_hash, auth_time, scopes, revocation or proof of possession,
+// and it does not follow jku, jwk, x5u or x5c of the header.
 func Verify(raw string, keys *KeySet, p Policy, now time.Time) (*Token, error) {
 	u, err := inspect(raw, p, now)
 	if err != nil {
@@ -50,8 +53,8 @@ type unverified struct {
 	expiry time.Time
 }
 
-// inspect makes every check that needs no key, so that a token which cannot be good costs neither a signature nor a fetch of
-// keys. Its error is always a *Rejection.
+// inspect makes every check that needs no key, so that a token which cannot be good costs neither a
+// signature nor a fetch of keys. Its error is always a *Rejection.
 func inspect(raw string, p Policy, now time.Time) (unverified, error) {
 	m, rej := parseMessage(raw, &p)
 	if rej != nil {
@@ -67,7 +70,8 @@ func inspect(raw string, p Policy, now time.Time) (unverified, error) {
 	return u, nil
 }
 
-// verify makes the checks that inspect left, with the keys of the sources that vouch; nil: of all. Its error is always a *Rejection.
+// verify makes the checks that inspect left, with the keys of the sources that vouch; nil: of all.
+// Its error is always a *Rejection.
 func (u *unverified) verify(keys *KeySet, vouches func(source int) bool) (*Token, error) {
 	t := &Token{Claims: u.claims, Expiry: u.expiry}
 	if u.policy.SkipSignature {
@@ -101,7 +105,8 @@ func checkClaims(c map[string]any, p *Policy, now time.Time) (time.Time, *Reject
 	return exp, checkAudience(c, p)
 }
 
-// checkPayloadTyp reads the typ that Keycloak writes into the payload. Other providers use the name as they like.
+// checkPayloadTyp reads the typ that Keycloak writes into the payload. Other providers use the name
+// as they like.
 func checkPayloadTyp(c map[string]any, kind Kind) *Rejection {
 	typ, isString := c["typ"].(string)
 	if !isString {
