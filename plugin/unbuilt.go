@@ -9,7 +9,7 @@ import (
 
 // Lint judges a kong.yml or a plugin's JSON as config.Lint does, and by what this
 // version has: problems that are no warnings make every request 500.
-func Lint(file []byte) ([]config.Problem, error) { return config.Lint(file, unbuilt) }
+func Lint(file []byte) ([]config.Finding, error) { return config.Lint(file, unbuilt) }
 
 // unbuilt says what a configuration asks for that this version does not have: single
 // settings by their tags, and what depends on more than one.

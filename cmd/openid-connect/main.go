@@ -23,49 +23,54 @@ func main() {
 	if os.Getenv("GOMEMLIMIT") == "" { // as where Kong starts the server
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	os.Exit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 
-// memoryLimit is the soft limit where GOMEMLIMIT gives none: full caches take some 150
-// MiB.
-const memoryLimit = 256 << 20
+const (
+	// memoryLimit is the soft limit where GOMEMLIMIT gives none: full caches take some 100 MiB.
+	memoryLimit = 256 << 20
+	// gcPercent lets a heap of a few MiB grow before it is collected: with Go's default of 100
+	// it would be collected many times a second under load. memoryLimit holds in any case.
+	gcPercent = 400
+)
 
 // run is the command; its result is the exit code: 0 done, 1 failed, 2 wrong usage.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) > 0 {
-		switch args[0] {
-		case "verify":
-			return runVerify(args[1:], stdin, stdout, stderr)
-		case "lint":
-			return runLint(args[1:], stdout, stderr)
+func run(args []string, std streams) int {
+	for _, c := range commands() {
+		if len(args) > 0 && args[0] == c.name {
+			return c.run(args[1:], std)
 		}
 	}
-	s, err := parseSettings(args, stderr)
+	s, err := parseSettings(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return 2 // as go-pdk's servers answer -help
+		return help(std)
 	case err != nil:
-		fmt.Fprintln(stderr, "openid-connect:", err)
-		return 2
+		return wrongUsage("", err, std)
+	case s.version:
+		return runVersion(nil, std)
 	case s.dump:
-		return dump(s, stdout, stderr)
+		return dump(s, std)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := serve(ctx, s, stderr, func() {}); err != nil {
-		fmt.Fprintln(stderr, "openid-connect:", err)
+	if err := serve(ctx, s, std.err, func() {}); err != nil {
+		fmt.Fprintln(std.err, "openid-connect:", err)
 		return 1
 	}
 	return 0
 }
 
-func dump(s *settings, stdout, stderr io.Writer) int {
+func dump(s *settings, std streams) int {
 	out, err := plugin.Dump(s.socket)
 	if err == nil {
-		_, err = stdout.Write(out)
+		_, err = std.out.Write(out)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "openid-connect:", err)
+		fmt.Fprintln(std.err, "openid-connect:", err)
 		return 1
 	}
 	return 0
@@ -89,7 +94,13 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, listening func())
 	if err != nil {
 		return err
 	}
-	p := plugin.New(plugin.Options{RootCAs: roots, Resolve: s.resolve, Logger: logger})
+	for _, name := range s.unknown {
+		logger.Warn("an environment variable that is not known", "name", name)
+	}
+	p := plugin.New(plugin.Options{
+		RootCAs: roots, Resolve: s.resolve, Logger: logger,
+		TokenCacheBytes: s.tokenCacheBytes, RefusalCacheBytes: s.refusalCacheBytes,
+	})
 	defer p.Close()
 
 	listener, err := pluginserver.Listen(pluginserver.SocketOptions{Path: s.socket, Mode: s.socketMode, Group: s.socketGroup})

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +19,7 @@ func TestSettings(t *testing.T) {
 	t.Setenv("OPENID_CONNECT_LOG_LEVEL", "warn")
 	t.Setenv("OPENID_CONNECT_KONG_PREFIX", "/from/env")
 	t.Setenv("OPENID_CONNECT_RESOLVE", "a.test:80=127.0.0.1:1,b.test:80=127.0.0.1:2")
-	s, err := parseSettings([]string{"-kong-prefix", "/from/flag", "-socket-mode", "0660", "-resolve", "a.test:80=127.0.0.1:3"}, &bytes.Buffer{})
+	s, err := parseSettings([]string{"-kong-prefix", "/from/flag", "-socket-mode", "0660", "-resolve", "a.test:80=127.0.0.1:3"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,19 +34,81 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// call runs the command as the shell does.
+func call(args ...string) (code int, out, errOut string) {
+	var o, e bytes.Buffer
+	code = run(args, streams{strings.NewReader(""), &o, &e})
+	return code, o.String(), e.String()
+}
+
 func TestWrongUsage(t *testing.T) {
-	for _, args := range [][]string{
-		{"serve"}, {"-nonsense"}, {"-socket-mode", "999"}, {"-resolve", "a=b"}, {"-resolve", "a.test:80=b.test:80"}, {"-log-level", "loud"}, {"-help"}, {"lint"}, {"verify"},
+	absent := filepath.Join(t.TempDir(), "absent")
+	for _, c := range []struct {
+		args string
+		says string
+	}{
+		{"serve", `openid-connect: unknown command "serve"`},
+		{"verfiy", `openid-connect: unknown command "verfiy", did you mean verify?`},
+		{"-nonsense", "openid-connect: flag provided but not defined: -nonsense"},
+		{"-socket-mode 999", "openid-connect: invalid value \"999\" for flag -socket-mode"},
+		{"-resolve a=b", "openid-connect: invalid value"},
+		{"-resolve a.test:80=b.test:80", "openid-connect: invalid value"},
+		{"-log-level loud", "openid-connect: invalid value"},
+		{"-token-cache-bytes 0", "openid-connect: -token-cache-bytes and"},
+		{"lint", "openid-connect lint: no file is named"},
+		{"lint -x", "openid-connect lint: flag provided but not defined: -x"},
+		{"lint " + absent, "openid-connect lint: open " + absent},
+		{"verify", "openid-connect verify: -issuer is needed"},
+		{"verify -x", "openid-connect verify: flag provided but not defined: -x"},
+		{"verify -issuer i -jwks " + absent, "openid-connect verify: -jwks: open " + absent},
+		{"version -x", "openid-connect version: flag provided"},
 	} {
-		var out, errOut bytes.Buffer
-		if code := run(args, strings.NewReader(""), &out, &errOut); code != 2 || errOut.Len() == 0 || out.Len() != 0 {
-			t.Errorf("%v: exit %d, said %q and %q", args, code, out.String(), errOut.String())
+		code, out, errOut := call(strings.Fields(c.args)...)
+		if code != 2 || !strings.HasPrefix(errOut, c.says) || out != "" || strings.Count(errOut, "\n") > 2 {
+			t.Errorf("%s: exit %d, said %q and %q", c.args, code, out, errOut)
 		}
 	}
 	t.Setenv("OPENID_CONNECT_SOCKET_MODE", "rw")
-	var errOut bytes.Buffer
-	if code := run(nil, nil, &bytes.Buffer{}, &errOut); code != 2 || !strings.Contains(errOut.String(), "OPENID_CONNECT_SOCKET_MODE") {
-		t.Errorf("exit %d: %s", code, errOut.String())
+	if code, _, errOut := call(); code != 2 || !strings.Contains(errOut, "OPENID_CONNECT_SOCKET_MODE") {
+		t.Errorf("exit %d: %s", code, errOut)
+	}
+}
+
+// TestHelp: help goes to standard output, and asking for it is no mistake.
+func TestHelp(t *testing.T) {
+	for _, args := range []string{"help", "-h", "-help", "--help", "lint -h", "lint --help", "verify -h", "version -h"} {
+		code, out, errOut := call(strings.Fields(args)...)
+		if code != 0 || !strings.Contains(out, "openid-connect") || errOut != "" {
+			t.Errorf("%s: exit %d, said %q and %q", args, code, out, errOut)
+		}
+	}
+	_, out, _ := call("help")
+	for _, c := range commands() {
+		if !strings.Contains(out, "  "+c.name) {
+			t.Errorf("help does not name %s", c.name)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for _, arg := range []string{"version", "-version"} {
+		code, out, _ := call(arg)
+		if code != 0 || !strings.HasPrefix(out, "openid-connect 0.1.0") || strings.Count(out, "\n") != 1 || !strings.Contains(out, runtime.Version()) {
+			t.Errorf("%s: exit %d: %q", arg, code, out)
+		}
+	}
+}
+
+// TestUnknownVariables: a variable with our prefix behind which no flag stands is a mistake that
+// somebody should hear of.
+func TestUnknownVariables(t *testing.T) {
+	t.Setenv("OPENID_CONNECT_LOG_LEVLE", "debug")
+	t.Setenv("OPENID_CONNECT_DUMP", "true")
+	t.Setenv("OPENID_CONNECT_LOG_FILE", "/tmp/x")
+	s, err := parseSettings(nil)
+	slices.Sort(s.unknown)
+	if err != nil || s.dump || s.logFile != "/tmp/x" || !slices.Equal(s.unknown, []string{"OPENID_CONNECT_DUMP", "OPENID_CONNECT_LOG_LEVLE"}) {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 
@@ -61,9 +125,9 @@ func TestCAFile(t *testing.T) {
 }
 
 func TestDump(t *testing.T) {
-	var out, errOut bytes.Buffer
-	if code := run([]string{"-dump", "-kong-prefix", "/opt/kong"}, nil, &out, &errOut); code != 0 {
-		t.Fatalf("exit %d: %s", code, errOut.String())
+	code, out, errOut := call("-dump", "-kong-prefix", "/opt/kong")
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, errOut)
 	}
 	var dump struct {
 		Protocol, SocketPath string
@@ -74,11 +138,11 @@ func TestDump(t *testing.T) {
 			Schema        struct{ Name string }
 		}
 	}
-	if err := json.Unmarshal(out.Bytes(), &dump); err != nil {
+	if err := json.Unmarshal([]byte(out), &dump); err != nil {
 		t.Fatal(err)
 	}
 	if dump.Protocol != "ProtoBuf:1" || dump.SocketPath != "/opt/kong/openid-connect.socket" || len(dump.Plugins) != 1 {
-		t.Fatalf("%.200s", out.String())
+		t.Fatalf("%.200s", out)
 	}
 	if p := dump.Plugins[0]; p.Name != "openid-connect" || p.Priority != 1050 || strings.Join(p.Phases, " ") != "access" || p.Schema.Name != p.Name {
 		t.Errorf("%+v", p)
@@ -91,26 +155,22 @@ func TestLint(t *testing.T) {
 		code       int
 		says       string
 	}{
-		{name: "good", file: `{"config":{"issuer":"https://idp.example"}}`, says: "ok\n"},
-		{name: "schema", file: `{"config":{}}`, code: 1, says: "error: config.issuer: required field missing\n"},
-		{name: "across fields", file: `{"config":{"issuer":"https://idp.example","token_headers_names":["a"]}}`, code: 1, says: "error: config.token_headers_names: "},
-		{name: "not built", file: `{"config":{"issuer":"https://idp.example","auth_methods":["bearer"]}}`, code: 1, says: "error: config.auth_methods: no usable method is left"},
-		{name: "warning", file: `{"config":{"issuer":"http://idp.example"}}`, says: "warning: config.issuer: "},
+		{name: "good", file: `{"config":{"issuer":"https://idp.example","cache_tokens_salt":"s"}}`, says: ": ok\n"},
+		{name: "schema", file: `{"config":{}}`, code: 1, says: ":1: error: config.issuer: required field missing\n"},
+		{name: "across fields", file: `{"config":{"issuer":"https://idp.example","token_headers_names":["a"]}}`, code: 1, says: ":1: error: config.token_headers_names: "},
+		{name: "not built", file: `{"config":{"issuer":"https://idp.example","auth_methods":["bearer"]}}`, code: 1, says: ":1: error: config.auth_methods: no usable method is left"},
+		{name: "warning", file: `{"config":{"issuer":"http://idp.example"}}`, says: ":1: warning: config.issuer: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "plugin.json")
 			if err := os.WriteFile(file, []byte(c.file), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			var out, errOut bytes.Buffer
-			if code := run([]string{"lint", file}, nil, &out, &errOut); code != c.code || !strings.HasPrefix(out.String(), c.says) {
-				t.Errorf("exit %d: %s%s", code, out.String(), errOut.String())
+			code, out, errOut := call("lint", file)
+			if code != c.code || !strings.HasPrefix(out, file+c.says) {
+				t.Errorf("exit %d: %s%s", code, out, errOut)
 			}
 		})
-	}
-	var out, errOut bytes.Buffer
-	if code := run([]string{"lint", filepath.Join(t.TempDir(), "absent")}, nil, &out, &errOut); code != 1 {
-		t.Errorf("an absent file: exit %d", code)
 	}
 }
 
@@ -122,7 +182,7 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s, err := parseSettings([]string{"-kong-prefix", dir, "-log-file", filepath.Join(dir, "log")}, &bytes.Buffer{})
+	s, err := parseSettings([]string{"-kong-prefix", dir, "-log-file", filepath.Join(dir, "log")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -14,12 +15,14 @@ import (
 	"strings"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/egress"
+	"github.com/kong-openid-connect/openid-connect/plugin"
 )
 
 // settings are those of the process. Each has a flag, and OPENID_CONNECT_* behind
 // it: Kong starts a server with an empty environment, so flags come first.
 type settings struct {
-	dump        bool
+	dump, version bool
+
 	kongPrefix  string
 	socket      string
 	socketMode  fs.FileMode
@@ -28,52 +31,59 @@ type settings struct {
 	resolve     map[string]string
 	logLevel    slog.Level
 	logFile     string
+
+	tokenCacheBytes, refusalCacheBytes int64
+
+	unknown []string // variables with our prefix behind which no flag stands
 }
 
-const usage = `Usage of openid-connect:
-  openid-connect [flags]         serve the plugin to Kong on a Unix socket
-  openid-connect -dump           print what Kong must know of the plugin
-  openid-connect lint FILE       judge a kong.yml or a plugin's JSON
-  openid-connect verify [flags]  judge a token on standard input
+// envPrefix begins the name of every environment variable that stands behind a flag.
+const envPrefix = "OPENID_CONNECT_"
 
-Flags; the environment variable OPENID_CONNECT_<NAME> stands behind each but -dump:
-`
-
-func parseSettings(args []string, stderr io.Writer) (*settings, error) {
-	s := &settings{socketMode: 0o600, resolve: map[string]string{}}
-	flags := flag.NewFlagSet("openid-connect", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		flags.PrintDefaults()
-	}
+func (s *settings) flags() *flag.FlagSet {
+	s.socketMode, s.resolve = 0o600, map[string]string{}
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
 	flags.BoolVar(&s.dump, "dump", false, "print the plugin's name, version and schema as JSON, and exit")
+	flags.BoolVar(&s.version, "version", false, "print the version, and exit")
 	flags.StringVar(&s.kongPrefix, "kong-prefix", "/usr/local/kong", "Kong's prefix `directory`")
 	flags.StringVar(&s.socket, "socket", "", "`path` of the socket (default <kong-prefix>/openid-connect.socket)")
 	flags.Func("socket-mode", "file `mode` of the socket, octal (default 0600)", s.setSocketMode)
 	flags.StringVar(&s.socketGroup, "socket-group", "", "`group` of the socket, by name or number")
 	flags.StringVar(&s.caFile, "ca-file", "", "PEM `file` of authorities trusted beside the system's, for identity providers")
 	flags.Func("resolve", "`host:port=address:port` to use in place of DNS; may be repeated, or a comma-separated list", s.addResolve)
+	flags.Int64Var(&s.tokenCacheBytes, "token-cache-bytes", plugin.DefaultTokenCacheBytes, "`bytes` that cached tokens may take")
+	flags.Int64Var(&s.refusalCacheBytes, "refusal-cache-bytes", plugin.DefaultRefusalCacheBytes, "`bytes` that remembered refusals may take")
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "`level`: debug, info, warn or error")
 	flags.StringVar(&s.logFile, "log-file", "", "`file` to append the log to (default standard error)")
+	return flags
+}
 
-	var err error
-	flags.VisitAll(func(f *flag.Flag) {
-		name := "OPENID_CONNECT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value := os.Getenv(name); value != "" && f.Name != "dump" && err == nil {
-			if err = flags.Set(f.Name, value); err != nil {
-				err = fmt.Errorf("%s: %w", name, err)
-			}
+// parseSettings reads the environment and the flags. Its error is one sentence, or flag.ErrHelp.
+func parseSettings(args []string) (*settings, error) {
+	s := &settings{}
+	flags := s.flags()
+	for _, entry := range os.Environ() {
+		variable, value, _ := strings.Cut(entry, "=")
+		name, ours := strings.CutPrefix(variable, envPrefix)
+		if !ours || value == "" {
+			continue
 		}
-	})
-	if err != nil {
-		return nil, err
+		name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+		if flags.Lookup(name) == nil || name == "dump" || name == "version" {
+			s.unknown = append(s.unknown, variable)
+		} else if err := flags.Set(name, value); err != nil {
+			return nil, fmt.Errorf("%s: %w", variable, err)
+		}
 	}
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("unknown command %q", flags.Arg(0))
+	switch {
+	case flags.NArg() > 0:
+		return nil, unknownCommand(flags.Arg(0))
+	case s.tokenCacheBytes <= 0 || s.refusalCacheBytes <= 0:
+		return nil, errors.New("-token-cache-bytes and -refusal-cache-bytes must be above 0")
 	}
 	if s.socket == "" {
 		s.socket = defaultSocket(s.kongPrefix)

@@ -40,40 +40,32 @@ type verifyCommand struct {
 }
 
 // runVerify is the subcommand verify; args are those behind its name. It returns the exit code.
-func runVerify(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c, batch, err := parseVerifyFlags(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		fmt.Fprintln(stderr, "openid-connect verify:", err)
-		return 2
+func runVerify(args []string, s streams) int {
+	c := &verifyCommand{now: time.Now}
+	batch, code, done := c.parse(args, s)
+	if done {
+		return code
 	}
 	if batch {
-		return c.batch(stdin, stdout, stderr)
+		return c.batch(s.in, s.out, s.err)
 	}
 	// One byte more than a token may have, and its newline, so that too much is seen as too much.
-	raw, err := io.ReadAll(io.LimitReader(stdin, oidc.DefaultMaxSize+3))
+	raw, err := io.ReadAll(io.LimitReader(s.in, oidc.DefaultMaxSize+3))
 	if err != nil {
-		fmt.Fprintln(stderr, "openid-connect verify: reading the token:", err)
+		fmt.Fprintln(s.err, "openid-connect verify: reading the token:", err)
 		return 2
 	}
 	v := c.judge(c.jwks, strings.TrimRight(string(raw), "\r\n"), c.policy)
-	printVerdict(stdout, v)
+	printVerdict(s.out, v)
 	if !v.Valid {
 		return 1
 	}
 	return 0
 }
 
-func parseVerifyFlags(args []string, stderr io.Writer) (c *verifyCommand, batch bool, err error) {
-	c = &verifyCommand{now: time.Now}
+// parse reads the flags. Where it has already answered, done is true and code is the exit code.
+func (c *verifyCommand) parse(args []string, s streams) (batch bool, code int, done bool) {
 	fs := flag.NewFlagSet("verify", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.Usage = func() {
-		fmt.Fprint(stderr, verifyUsage)
-		fs.PrintDefaults()
-	}
 	file := fs.String("jwks", "", "`file` with the JWK Set")
 	issuer := fs.String("issuer", "", "the only accepted `iss`; needed unless -claims=false")
 	audience := fs.String("audience", "", "what must be in `aud`; empty: any")
@@ -83,18 +75,21 @@ func parseVerifyFlags(args []string, stderr io.Writer) (c *verifyCommand, batch 
 	claims := fs.Bool("claims", true, "judge the claims; false: header, key and signature only, over any payload")
 	hs := fs.Bool("hs", false, "allow HMAC with an oct key of the set")
 	fs.BoolVar(&batch, "batch", false, "judge JSON lines")
-	if err := fs.Parse(args); err != nil {
-		return nil, false, err
+	if code, done := parseFlags(fs, verifyUsage, args, s); done {
+		return false, code, true
+	}
+	wrong := func(format string, a ...any) (bool, int, bool) {
+		return false, wrongUsage("verify", fmt.Errorf(format, a...), s), true
 	}
 	switch {
 	case fs.NArg() > 0:
-		return nil, false, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+		return wrong("unexpected argument %q", fs.Arg(0))
 	case *claims && *issuer == "":
-		return nil, false, errors.New("-issuer is needed unless -claims=false")
+		return wrong("-issuer is needed unless -claims=false")
 	case *file == "" && !batch:
-		return nil, false, errors.New("-jwks is needed")
+		return wrong("-jwks is needed")
 	case !(*leeway >= 0 && *leeway <= 1e9):
-		return nil, false, errors.New("-leeway must be a number of seconds from 0 to 1e9")
+		return wrong("-leeway must be a number of seconds from 0 to 1e9")
 	}
 	c.policy = oidc.Policy{
 		SignatureOnly:  !*claims,
@@ -108,7 +103,7 @@ func parseVerifyFlags(args []string, stderr io.Writer) (c *verifyCommand, batch 
 	}
 	for _, alg := range c.policy.Algorithms {
 		if !oidc.Supported(alg) {
-			return nil, false, fmt.Errorf("-alg: unknown algorithm %q", alg)
+			return wrong("-alg: unknown algorithm %q", alg)
 		}
 	}
 	fs.Visit(func(f *flag.Flag) {
@@ -117,9 +112,12 @@ func parseVerifyFlags(args []string, stderr io.Writer) (c *verifyCommand, batch 
 		}
 	})
 	if *file != "" {
-		c.jwks, err = readKeySet(*file)
+		var err error
+		if c.jwks, err = readKeySet(*file); err != nil {
+			return wrong("-jwks: %w", err)
+		}
 	}
-	return c, batch, err
+	return batch, 0, false
 }
 
 // list is s alone, or nothing when it is empty.

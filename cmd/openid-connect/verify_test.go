@@ -88,7 +88,6 @@ func TestVerify(t *testing.T) {
 		{"an argument", "-jwks " + ed + " -issuer i extra", token, 2, ""},
 		{"negative leeway", "-jwks " + ed + " -issuer i -leeway -1", token, 2, ""},
 		{"leeway that is no number", "-jwks " + ed + " -issuer i -leeway NaN", token, 2, ""},
-		{"help", "-help", "", 0, ""},
 
 		{"batch", "-batch -issuer https://idp.example" + now, batch(
 			line(map[string]any{"jwks": json.RawMessage(edSet()), "token": token}),
@@ -109,7 +108,7 @@ func TestVerify(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := runVerify(strings.Fields(tt.args), strings.NewReader(tt.stdin), &stdout, &stderr)
+			code := runVerify(strings.Fields(tt.args), streams{strings.NewReader(tt.stdin), &stdout, &stderr})
 			if got := reasons(t, &stdout); code != tt.code || got != tt.want {
 				t.Errorf("exit %d, %q; want %d, %q\n%s", code, got, tt.code, tt.want, stderr.String())
 			}
@@ -146,7 +145,7 @@ func TestVerifyUnreadableInput(t *testing.T) {
 	for _, args := range []string{"-batch -claims=false", "-claims=false -jwks /dev/null"} {
 		var stdout, stderr bytes.Buffer
 		in := iotest.ErrReader(errors.New("broken pipe"))
-		if code := runVerify(strings.Fields(args), in, &stdout, &stderr); code != 2 || !strings.Contains(stderr.String(), "broken pipe") {
+		if code := runVerify(strings.Fields(args), streams{in, &stdout, &stderr}); code != 2 || !strings.Contains(stderr.String(), "broken pipe") {
 			t.Errorf("%s: exit %d, %s", args, code, stderr.String())
 		}
 	}

@@ -181,6 +181,7 @@ func PluginSchema() *kongschema.Field {
 	if err != nil {
 		panic(err)
 	}
+	nameDeprecations("config", config)
 	return entity(config)
 }
 
@@ -197,6 +198,20 @@ func entity(config *kongschema.Field) *kongschema.Field {
 			},
 			config,
 		},
+	}
+}
+
+// nameDeprecations makes the messages of deprecated fields as Kong's own plugins have them: Kong
+// logs them without saying whose they are.
+func nameDeprecations(path string, f *kongschema.Field) {
+	for _, sub := range f.Fields {
+		if d := sub.Deprecation; d != nil {
+			d.Message = PluginName + ": " + path + "." + d.Message
+		}
+		nameDeprecations(path+"."+sub.Name, sub)
+	}
+	if f.Elements != nil {
+		nameDeprecations(path, f.Elements)
 	}
 }
 
