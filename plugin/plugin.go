@@ -102,6 +102,9 @@ func (p *Plugin) Close() {
 	p.env.Egress.Close()
 }
 
+// SetRootCAs replaces Options.RootCAs: connections to providers are made anew.
+func (p *Plugin) SetRootCAs(roots *x509.CertPool) { p.env.Egress.SetRootCAs(roots) }
+
 // NewInstance compiles a configuration without any I/O. One that cannot work yields
 // an instance that refuses every request and says why in the log, once.
 func (p *Plugin) NewInstance(raw json.RawMessage) pluginserver.Instance {

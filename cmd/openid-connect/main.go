@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
@@ -20,12 +21,7 @@ import (
 )
 
 func main() {
-	if os.Getenv("GOMEMLIMIT") == "" { // as where Kong starts the server
-		debug.SetMemoryLimit(memoryLimit)
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	fitMemory()
 	os.Exit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 
@@ -36,6 +32,16 @@ const (
 	// it would be collected many times a second under load. memoryLimit holds in any case.
 	gcPercent = 400
 )
+
+// fitMemory sets what the operator has not set, as where Kong starts the server.
+func fitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
 
 // run is the command; its result is the exit code: 0 done, 1 failed, 2 wrong usage.
 func run(args []string, std streams) int {
@@ -55,7 +61,7 @@ func run(args []string, std streams) int {
 	case s.dump:
 		return dump(s, std)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 	defer stop()
 	if err := serve(ctx, s, std.err, func() {}); err != nil {
 		fmt.Fprintln(std.err, "openid-connect:", err)
@@ -81,12 +87,19 @@ func dump(s *settings, std streams) int {
 func serve(ctx context.Context, s *settings, stderr io.Writer, listening func()) error {
 	// A log whose reader has gone (Kong's old worker, `| logger`) is no reason to end.
 	signal.Ignore(syscall.SIGPIPE)
-	out, closeLog, err := s.logOutput(stderr)
-	if err != nil {
-		return err
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	var file *logFile
+	if s.logFile != "" {
+		var err error
+		if file, err = openLog(s.logFile); err != nil {
+			return err
+		}
+		defer func() { _ = file.Close() }()
+		stderr = file
 	}
-	defer closeLog()
-	lines := newLineLog(out)
+	lines := newLineLog(stderr)
 	defer lines.Close()
 	logger := slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{Level: s.logLevel}))
 
@@ -102,6 +115,13 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, listening func())
 		TokenCacheBytes: s.tokenCacheBytes, RefusalCacheBytes: s.refusalCacheBytes,
 	})
 	defer p.Close()
+
+	var reloading sync.WaitGroup
+	watching, stopWatching := context.WithCancel(ctx)
+	defer reloading.Wait()
+	defer stopWatching()
+	r := &reloader{settings: s, log: file, logger: logger, setRoots: p.SetRootCAs}
+	reloading.Go(func() { r.run(watching, hup) })
 
 	listener, err := pluginserver.Listen(pluginserver.SocketOptions{Path: s.socket, Mode: s.socketMode, Group: s.socketGroup})
 	if err != nil {

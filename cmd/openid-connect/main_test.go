@@ -4,15 +4,26 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
+	"github.com/kong-openid-connect/openid-connect/plugin"
 )
 
 func TestSettings(t *testing.T) {
@@ -174,38 +185,243 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestServe: the server answers Kong's StartInstance, says what it does in its log
-// file, and ends when it is told to.
-func TestServe(t *testing.T) {
+// serving is a server in this process, on a short path, with its log in a file.
+type serving struct {
+	*settings
+	end   func() error
+	ended <-chan error
+}
+
+func startServing(t *testing.T, more ...string) serving {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "oidc")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s, err := parseSettings([]string{"-kong-prefix", dir, "-log-file", filepath.Join(dir, "log")})
+	s, err := parseSettings(append([]string{"-kong-prefix", dir, "-log-file", filepath.Join(dir, "log")}, more...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
+	ended := make(chan error, 1)
 	listening := make(chan struct{})
-	go func() { served <- serve(ctx, s, &bytes.Buffer{}, func() { close(listening) }) }()
+	go func() { ended <- serve(ctx, s, &bytes.Buffer{}, func() { close(listening) }) }()
 	select {
 	case <-listening:
-	case err := <-served:
+	case err := <-ended:
+		t.Fatal(err)
+	case <-time.After(patience):
+		t.Fatal("it does not listen")
+	}
+	end := sync.OnceValue(func() error {
+		cancel()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(patience):
+			return errors.New("it does not end")
+		}
+	})
+	t.Cleanup(func() { _ = end() })
+	return serving{settings: s, end: end, ended: ended}
+}
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
+func (s serving) logged(t *testing.T) string {
+	t.Helper()
+	log, err := os.ReadFile(s.logFile)
+	if err != nil {
 		t.Fatal(err)
 	}
-	host := pluginserver.NewHost(s.socket)
-	defer host.Close()
-	if _, err := host.StartInstance(ctx, "openid-connect", []byte(`{"issuer":"https://idp.example","__seq__":1}`)); err != nil {
-		t.Error(err)
-	}
-	cancel()
-	if err := <-served; err != nil {
-		t.Error(err)
-	}
-	log, err := os.ReadFile(filepath.Join(dir, "log"))
-	if err != nil || !strings.Contains(string(log), "serving") || !strings.Contains(string(log), "stopped") {
-		t.Errorf("log %q, %v", log, err)
+	return string(log)
+}
+
+// await waits until the log file has text.
+func (s serving) await(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(s.logged(t), text); {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %q in the log: %s", text, s.logged(t))
+		}
+		runtime.Gosched()
 	}
 }
+
+// TestServe: the server answers Kong's StartInstance, says what it does in its log
+// file, and ends when it is told to.
+func TestServe(t *testing.T) {
+	s := startServing(t)
+	host := pluginserver.NewHost(s.socket)
+	defer host.Close()
+	if _, err := host.StartInstance(t.Context(), "openid-connect", []byte(`{"issuer":"https://idp.example","__seq__":1}`)); err != nil {
+		t.Error(err)
+	}
+	if err := s.end(); err != nil {
+		t.Error(err)
+	}
+	if log := s.logged(t); !strings.Contains(log, "serving") || !strings.Contains(log, "stopped") {
+		t.Errorf("log %q", log)
+	}
+}
+
+// TestHealth: it tells a server that answers from a socket file without one and from one that
+// hangs.
+func TestHealth(t *testing.T) {
+	s := startServing(t)
+	if code, out, errOut := call("health", "-socket", s.socket); code != 0 || !strings.Contains(out, "served") {
+		t.Errorf("exit %d: %s%s", code, out, errOut)
+	}
+	if err := s.end(); err != nil {
+		t.Fatal(err)
+	}
+	hung := filepath.Join(filepath.Dir(s.socket), "hung")
+	l, err := net.Listen("unix", hung) // accepts nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	stale := filepath.Join(filepath.Dir(s.socket), "stale")
+	old, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.SetUnlinkOnClose(false)
+	_ = old.Close()
+	for name, socket := range map[string]string{"ended": s.socket, "stale": stale, "hung": hung, "absent": hung + "-absent"} {
+		code, out, errOut := call("health", "-timeout", "50ms", "-socket", socket)
+		if code != 1 || out != "" || strings.Count(errOut, "\n") != 1 {
+			t.Errorf("%s: exit %d: %s%s", name, code, out, errOut)
+		}
+	}
+}
+
+// TestHangup: at SIGHUP the log goes on in a new file and the authorities are read anew; a file
+// that does not parse changes nothing.
+func TestHangup(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	good := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(ca, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServing(t, "-ca-file", ca)
+	s.await(t, "serving")
+	hangup := func() {
+		t.Helper()
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(s.logFile, s.logFile+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ca, []byte("no PEM"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hangup()
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		if _, err := os.Stat(s.logFile); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal("the log is not opened anew")
+		}
+	}
+	s.await(t, "cannot be read anew: the old ones stay")
+	if err := os.WriteFile(ca, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hangup()
+	s.await(t, "authorities was read anew")
+}
+
+// TestSignals: the real process drains at each of the signals that end a server, and outlives
+// SIGHUP and SIGPIPE.
+func TestSignals(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "oidc")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = os.RemoveAll(dir) }()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, os.Args[0])
+			cmd.Env = append(os.Environ(), "TEST_SERVE=1", "OPENID_CONNECT_SOCKET="+filepath.Join(dir, "s"), "OPENID_CONNECT_LOG_FILE="+filepath.Join(dir, "log"))
+			stdout, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			_ = stdout.Close() // whoever reads it has gone
+			for ctx.Err() == nil {
+				if code, _, _ := call("health", "-socket", filepath.Join(dir, "s")); code == 0 {
+					break
+				}
+			}
+			for _, harmless := range []syscall.Signal{syscall.SIGHUP, syscall.SIGPIPE} {
+				if err := cmd.Process.Signal(harmless); err != nil {
+					t.Fatal(err)
+				}
+				if code, _, errOut := call("health", "-socket", filepath.Join(dir, "s")); code != 0 {
+					t.Errorf("after %v: %s", harmless, errOut)
+				}
+			}
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("ended with %v", err)
+			}
+			if log, _ := os.ReadFile(filepath.Join(dir, "log")); !strings.Contains(string(log), "stopped") {
+				t.Errorf("log %q", log)
+			}
+		})
+	}
+}
+
+// TestMain lets this binary be the server.
+func TestMain(m *testing.M) {
+	if os.Getenv("TEST_SERVE") == "1" {
+		os.Args = os.Args[:1]
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// TestMemoryLimit: the process sets the limit that its caches are made for, unless the operator
+// does.
+func TestMemoryLimit(t *testing.T) {
+	old := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(old)
+	for env, want := range map[string]int64{"": memoryLimit, "1GiB": 1 << 40} {
+		t.Setenv("GOMEMLIMIT", env)
+		debug.SetMemoryLimit(1 << 40)
+		fitMemory()
+		if got := debug.SetMemoryLimit(-1); got != want {
+			t.Errorf("GOMEMLIMIT=%s: %d", env, got)
+		}
+	}
+	if caches := int64(plugin.DefaultTokenCacheBytes + plugin.DefaultRefusalCacheBytes); caches > memoryLimit*6/10 {
+		t.Errorf("the caches may take %d bytes", caches)
+	}
+}
+
+// TestLintBound: a file above 16 MiB is refused, and not read on.
+func TestLintBound(t *testing.T) {
+	var out, errOut bytes.Buffer
+	endless := io.LimitReader(zeros{}, 1<<40)
+	if code := run([]string{"lint", "-"}, streams{endless, &out, &errOut}); code != 2 || !strings.Contains(errOut.String(), "16 MiB") {
+		t.Errorf("exit %d: %s", code, errOut.String())
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { return len(b), nil }

@@ -129,14 +129,3 @@ func (s *settings) rootCAs() (*x509.CertPool, error) {
 	}
 	return roots, nil
 }
-
-func (s *settings) logOutput(stderr io.Writer) (io.Writer, func(), error) {
-	if s.logFile == "" {
-		return stderr, func() {}, nil
-	}
-	f, err := os.OpenFile(s.logFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, nil, fmt.Errorf("-log-file: %w", err)
-	}
-	return f, func() { _ = f.Close() }, nil
-}

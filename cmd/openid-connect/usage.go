@@ -30,6 +30,7 @@ func commands() []command {
 	return []command{
 		{"lint", "judge a kong.yml or a plugin's JSON before it is deployed", runLint},
 		{"verify", "judge a token offline, and say why it is refused", runVerify},
+		{"health", "ask whether the server on the socket answers", runHealth},
 		{"version", "print the version", runVersion},
 		{"help", "print this text", func(_ []string, s streams) int { return help(s) }},
 	}

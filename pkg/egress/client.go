@@ -65,7 +65,7 @@ func newClient(p *Pool, s Settings) *Client {
 	default:
 		c.broken = &Error{Kind: BadRequest, reason: "no such HTTP version"}
 	}
-	d := &dialer{pool: p, proxies: c.proxies, tls: tlsConfig(p, s)}
+	d := &dialer{pool: p, proxies: c.proxies, tls: tlsConfig(s)}
 	c.newTransport = func() *http.Transport {
 		return &http.Transport{
 			Proxy:                  c.proxies.ofPlain,
@@ -91,10 +91,10 @@ func (c *Client) leaveBehind(old *http.Transport) {
 	old.CloseIdleConnections()
 }
 
-func tlsConfig(p *Pool, s Settings) *tls.Config {
+// tlsConfig is all but the roots, see Pool.trusting.
+func tlsConfig(s Settings) *tls.Config {
 	cfg := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
-		RootCAs:            p.opts.RootCAs,
 		InsecureSkipVerify: !s.VerifyTLS, //nolint:gosec // the operator's own choice, ssl_verify: false
 		NextProtos:         []string{"http/1.1"},
 	}

@@ -51,7 +51,7 @@ func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) 
 		}
 		proxy, auth := d.proxies.of(&url.URL{Scheme: "https", Host: addr})
 		if proxy == nil {
-			return d.race(ctx, addr, d.inTLS(d.tls))
+			return d.race(ctx, addr, d.inTLS(d.pool.trusting(d.tls)))
 		}
 		conn, err := d.dialProxy(ctx, proxy)
 		if err != nil {
@@ -61,7 +61,7 @@ func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) 
 			_ = conn.Close()
 			return nil, err
 		}
-		return secure(ctx, conn, addr, d.tls)
+		return secure(ctx, conn, addr, d.pool.trusting(d.tls))
 	})
 }
 
@@ -69,7 +69,7 @@ func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) 
 func (d *dialer) dialProxy(ctx context.Context, proxy *url.URL) (net.Conn, error) {
 	connect := d.dialOne
 	if proxy.Scheme == "https" {
-		cfg := d.tls.Clone()
+		cfg := d.pool.trusting(d.tls)
 		cfg.NextProtos = []string{"http/1.1"} // whatever is spoken with the target
 		connect = d.inTLS(cfg)
 	}

@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -81,7 +82,8 @@ func (s Settings) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Options are what a process decides. The zero value is usable.
 type Options struct {
-	// RootCAs is the whole set of trusted roots; nil is the system's. See Roots.
+	// RootCAs is the whole set of trusted roots; nil is the system's. See Roots and
+	// Pool.SetRootCAs.
 	RootCAs *x509.CertPool
 	// Resolve maps "host:port" to "ip:port" before DNS is asked, as curl's --resolve. The
 	// address it leads to is checked as any other.
@@ -97,6 +99,7 @@ type Options struct {
 // A Pool owns the connections of a process and its limits. Close ends it.
 type Pool struct {
 	opts   Options
+	roots  atomic.Pointer[x509.CertPool]
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	lines  lines
 	stop   context.CancelFunc
@@ -128,6 +131,7 @@ func NewPool(o Options) *Pool {
 	o.Resolve = resolve
 	p := &Pool{opts: o, lookup: lookupSystem, clients: map[Settings]*Client{}, conns: map[*tracked]struct{}{}}
 	p.lines.max = o.MaxCalls
+	p.roots.Store(o.RootCAs)
 	p.ended, p.stop = context.WithCancel(context.Background())
 	return p
 }
@@ -208,18 +212,6 @@ func (p *Pool) bounded(ctx context.Context, d time.Duration) (context.Context, c
 	ctx, cancel := context.WithTimeout(ctx, d)
 	unhook := context.AfterFunc(p.ended, cancel)
 	return ctx, func() { unhook(); cancel() }
-}
-
-// Roots returns the system's trusted roots with the PEM certificates added.
-func Roots(pem []byte) (*x509.CertPool, error) {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool() // a system without roots still has the added ones
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("egress: no certificate in the CA file")
-	}
-	return pool, nil
 }
 
 // lines bounds the calls at once to each provider. An entry lives while it is used, so

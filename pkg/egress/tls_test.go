@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -29,13 +30,15 @@ func TestHangingHandshakeLeavesTimeForTheNext(t *testing.T) {
 	s := tlsServer(t, ca.issue(t, certSpec{}), nil)
 	hang := raw(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	p := newPool(t, Options{RootCAs: ca.pool})
-	d := &dialer{pool: p, tls: tlsConfig(p, plainSettings)}
+	d := &dialer{pool: p, tls: tlsConfig(plainSettings)}
 	first := true
 	var mu sync.Mutex
 	p.lookup = func(context.Context, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, nil
 	}
-	conn, err := d.race(t.Context(), "idp.test:443", func(ctx context.Context, a attempt) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := d.race(ctx, "idp.test:443", func(ctx context.Context, a attempt) (net.Conn, error) {
 		mu.Lock()
 		to := s
 		if first {
@@ -43,7 +46,7 @@ func TestHangingHandshakeLeavesTimeForTheNext(t *testing.T) {
 		}
 		mu.Unlock()
 		a.addr = netip.MustParseAddrPort(to)
-		return d.inTLS(d.tls)(ctx, a)
+		return d.inTLS(p.trusting(d.tls))(ctx, a)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -194,5 +197,26 @@ func TestTLS(t *testing.T) {
 	})
 	if _, err := Roots([]byte("no PEM")); err == nil {
 		t.Error("a CA file without certificate is accepted")
+	}
+}
+
+// TestSetRootCAs: authorities that are set anew hold for the next exchange, kept connections or
+// not.
+func TestSetRootCAs(t *testing.T) {
+	ca, other := newCA(t), newCA(t)
+	addr := tlsServer(t, ca.issue(t, certSpec{}), nil)
+	p := newPool(t, Options{RootCAs: other.pool, Resolve: map[string]string{"idp.test:443": addr}})
+	c := p.Client(plainSettings)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for i, c2 := range []struct {
+		roots *x509.CertPool
+		trust bool
+	}{{ca.pool, true}, {ca.pool, true}, {other.pool, false}, {ca.pool, true}} {
+		p.SetRootCAs(c2.roots)
+		_, err := c.Do(ctx, Request{URL: "https://idp.test/"})
+		if trusted := !errors.Is(err, TLS); trusted != c2.trust {
+			t.Errorf("%d: %v", i, err)
+		}
 	}
 }
