@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,16 +36,31 @@ func pages(t *testing.T) map[string]string {
 	return pages
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#:]+)(?:#([^)]*))?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
 
 func TestLinks(t *testing.T) {
 	for file, text := range pages(t) {
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
+			target, err := os.ReadFile(filepath.Join(filepath.Dir(file), m[1]))
+			switch {
+			case err != nil:
 				t.Errorf("%s: %v", file, err)
+			case m[2] != "" && !slices.Contains(anchors(string(target)), m[2]):
+				t.Errorf("%s: %s has no heading #%s", file, m[1], m[2])
 			}
 		}
 	}
+}
+
+// anchors are the names that a page's headings have in links.
+func anchors(page string) (names []string) {
+	for _, m := range heading.FindAllStringSubmatch(page, -1) {
+		names = append(names, strings.ReplaceAll(strings.ToLower(m[1]), " ", "-"))
+	}
+	return names
 }
 
 var flagName = regexp.MustCompile("`(-[a-z][a-z-]+)[ `]")
