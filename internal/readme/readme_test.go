@@ -2,6 +2,7 @@
 package readme_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kong-openid-connect/openid-connect/plugin"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 )
 
@@ -94,6 +96,20 @@ func TestFlags(t *testing.T) {
 		variable := "`OPENID_CONNECT_" + strings.ToUpper(strings.ReplaceAll(name[1:], "-", "_")) + "`"
 		if !slices.Contains([]string{"-help", "-dump", "-version"}, name) && !strings.Contains(operations, variable) {
 			t.Errorf("docs/operations.md does not have %s and %s", name, variable)
+		}
+	}
+}
+
+// The bounds that the tables of docs/operations.md give are the process's own.
+func TestMemoryTable(t *testing.T) {
+	operations := pages(t)[filepath.Join(root, "docs", "operations.md")]
+	for flag, bytes := range map[string]int64{
+		"-token-cache-bytes": plugin.DefaultTokenCacheBytes, "-refusal-cache-bytes": plugin.DefaultRefusalCacheBytes,
+	} {
+		for _, want := range []string{fmt.Sprintf("| %d MiB | `%s` |", bytes>>20, flag), fmt.Sprintf("%d (%d MiB) unless set", bytes, bytes>>20)} {
+			if !strings.Contains(operations, want) {
+				t.Errorf("docs/operations.md does not have %q", want)
+			}
 		}
 	}
 }
