@@ -20,6 +20,9 @@ COPY --from=build /out/openid-connect /usr/local/bin/openid-connect
 # The socket's directory. A new named volume mounted here takes over its owner and mode.
 RUN install -d -o kong -g 0 -m 0750 /run/openid-connect
 USER kong
+# As in Kong's own image. With SIGQUIT Kong lets its requests end, with SIGTERM it cuts them off; the plugin server lets them end
+# with either.
+STOPSIGNAL SIGQUIT
 # The server's name in Kong is "oidc", not "openid-connect": where /usr/local/bin/<name> exists and no START_CMD is given,
 # Kong starts that file by itself (kong/conf_loader/init.lua, 3.9.1), and this image wants the server run outside.
 ENV KONG_PLUGINS="bundled,openid-connect" \

@@ -2,13 +2,16 @@
 package readme_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/kong-openid-connect/openid-connect/plugin"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 )
 
@@ -35,16 +38,31 @@ func pages(t *testing.T) map[string]string {
 	return pages
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#:]+)(?:#([^)]*))?\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
 
 func TestLinks(t *testing.T) {
 	for file, text := range pages(t) {
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(file), m[1])); err != nil {
+			target, err := os.ReadFile(filepath.Join(filepath.Dir(file), m[1]))
+			switch {
+			case err != nil:
 				t.Errorf("%s: %v", file, err)
+			case m[2] != "" && !slices.Contains(anchors(string(target)), m[2]):
+				t.Errorf("%s: %s has no heading #%s", file, m[1], m[2])
 			}
 		}
 	}
+}
+
+// anchors are the names that a page's headings have in links.
+func anchors(page string) (names []string) {
+	for _, m := range heading.FindAllStringSubmatch(page, -1) {
+		names = append(names, strings.ReplaceAll(strings.ToLower(m[1]), " ", "-"))
+	}
+	return names
 }
 
 var flagName = regexp.MustCompile("`(-[a-z][a-z-]+)[ `]")
@@ -76,8 +94,22 @@ func TestFlags(t *testing.T) {
 	}
 	for name := range known {
 		variable := "`OPENID_CONNECT_" + strings.ToUpper(strings.ReplaceAll(name[1:], "-", "_")) + "`"
-		if name != "-help" && name != "-dump" && !strings.Contains(operations, variable) {
+		if !slices.Contains([]string{"-help", "-dump", "-version"}, name) && !strings.Contains(operations, variable) {
 			t.Errorf("docs/operations.md does not have %s and %s", name, variable)
+		}
+	}
+}
+
+// The bounds that the tables of docs/operations.md give are the process's own.
+func TestMemoryTable(t *testing.T) {
+	operations := pages(t)[filepath.Join(root, "docs", "operations.md")]
+	for flag, bytes := range map[string]int64{
+		"-token-cache-bytes": plugin.DefaultTokenCacheBytes, "-refusal-cache-bytes": plugin.DefaultRefusalCacheBytes,
+	} {
+		for _, want := range []string{fmt.Sprintf("| %d MiB | `%s` |", bytes>>20, flag), fmt.Sprintf("%d (%d MiB) unless set", bytes, bytes>>20)} {
+			if !strings.Contains(operations, want) {
+				t.Errorf("docs/operations.md does not have %q", want)
+			}
 		}
 	}
 }

@@ -113,7 +113,7 @@ func checkAddress(r *report, field, address string) {
 	case u.Fragment != "" || strings.Contains(address, "#"):
 		r.refuse(field, "must not have a fragment")
 	case u.Scheme == "http" && !strings.HasSuffix(field, "_proxy"):
-		r.warn(field, "is not encrypted: whoever is on the way reads and forges what it carries; use https")
+		r.warn(field, "is not encrypted: anybody on the network path can read and change what is sent; use https")
 	}
 }
 
@@ -238,7 +238,7 @@ func checkRedis(c *Config, r *report) {
 // checkTrust: settings that switch a protection off are allowed, and said.
 func checkTrust(c *Config, r *report) {
 	if !c.SSLVerify {
-		r.warn("ssl_verify", "the provider's certificate is not verified: whoever is on the way can forge tokens and read secrets")
+		r.warn("ssl_verify", "the provider's certificate is not verified: anybody on the network path can forge tokens and read secrets")
 	}
 	if !c.VerifySignature {
 		r.warn("verify_signature", "signatures are not verified: anybody can write a token that passes")

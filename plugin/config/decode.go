@@ -127,7 +127,7 @@ func dropInternal(v any) {
 	}
 }
 
-// completed tells a configuration that Kong (or Field.Complete) has filled in: the required records are always there.
+// completed reports whether Kong (or Field.Complete) has filled in the defaults: then the required records are there.
 func completed(object map[string]any) bool {
 	for _, name := range []string{"redis", "cluster_cache_redis"} {
 		record, ok := object[name].(map[string]any)
