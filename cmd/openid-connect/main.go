@@ -127,7 +127,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, listening func())
 	if err != nil {
 		return err
 	}
-	logger.Info("serving", "version", plugin.Version, "socket", s.socket)
+	logger.Info("serving", "version", version(), "socket", s.socket, "memory_limit", debug.SetMemoryLimit(-1))
 	listening()
 	server := pluginserver.NewServer(pluginserver.Options{Plugin: p, Info: pluginserver.Info{Name: plugin.Name}, Logger: logger})
 	err = server.Serve(ctx, listener)

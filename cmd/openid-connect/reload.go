@@ -82,7 +82,7 @@ func (r *reloader) run(ctx context.Context, hup <-chan os.Signal) {
 		case <-hup:
 			if r.log != nil {
 				if err := r.log.reopen(); err != nil {
-					r.logger.Error("the log file cannot be opened anew: the old one is kept", "error", err)
+					r.logger.Error("the log file cannot be opened anew: the old one is used", "error", err)
 				}
 			}
 			r.readRoots()
@@ -106,9 +106,9 @@ func (r *reloader) readRoots() {
 	r.seen, _ = os.Stat(r.settings.caFile)
 	roots, err := r.settings.rootCAs()
 	if err != nil {
-		r.logger.Error("the file of authorities cannot be read anew: the old ones stay", "error", err)
+		r.logger.Error("the CA file cannot be used: what it held before is trusted", "error", err)
 		return
 	}
 	r.setRoots(roots)
-	r.logger.Info("the file of authorities was read anew", "file", r.settings.caFile)
+	r.logger.Info("the CA file was read anew", "file", r.settings.caFile)
 }

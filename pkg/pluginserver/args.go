@@ -81,14 +81,25 @@ type ExitArgs struct {
 func appendExit(dst []byte, a ExitArgs) []byte {
 	dst = appendVarint(dst, 1, int64(a.Status))
 	dst = appendBytes(dst, 2, a.Body)
-	kept := make([]Header, 0, len(a.Headers))
+	size := 0
 	for _, h := range a.Headers {
-		if len(h.Values) > 0 && validHeader(h) {
-			kept = append(kept, h)
+		if fitsExit(h) {
+			size += headerSize(h)
 		}
 	}
-	return appendBytes(dst, 3, AppendRawHeaders(nil, kept))
+	if size == 0 {
+		return dst
+	}
+	dst = appendLen(dst, 3, size)
+	for _, h := range a.Headers {
+		if fitsExit(h) {
+			dst = appendHeader(dst, h)
+		}
+	}
+	return dst
 }
+
+func fitsExit(h Header) bool { return len(h.Values) > 0 && validHeader(h) }
 
 // DecodeExit reads the argument of kong.response.exit, on Kong's side.
 func DecodeExit(b []byte) (ExitArgs, error) {

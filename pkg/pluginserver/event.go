@@ -84,7 +84,9 @@ func (e *Event) queue(method string, args []byte) error {
 	case e.err != nil:
 		return e.err
 	case method == methodExit:
-		e.exit(args)
+		at := e.beginExit() // nothing has ended the event, say the cases above
+		e.c.out = append(e.c.out, args...)
+		e.endExit(at)
 		return ErrExited
 	case method == "":
 		// On the wire an empty name ends the event, which would let the request pass.
@@ -109,16 +111,22 @@ func (e *Event) Pass() {
 // Exit answers the request instead of the upstream. It is sent at once, after everything queued. Headers that are not UTF-8
 // or have no value are left out.
 func (e *Event) Exit(status int, headers []Header, body []byte) {
-	e.exit(appendExit(nil, ExitArgs{Status: status, Headers: headers, Body: body}))
-}
-
-func (e *Event) exit(args []byte) {
 	if e.over || e.verdict == exited {
 		return
 	}
+	at := e.beginExit()
+	e.c.out = appendExit(e.c.out, ExitArgs{Status: status, Headers: headers, Body: body})
+	e.endExit(at)
+}
+
+func (e *Event) beginExit() (at int) {
 	e.verdict = exited
 	e.c.out = appendFrame(e.c.out, methodExit)
-	e.c.frame(args)
+	return e.c.begin()
+}
+
+func (e *Event) endExit(at int) {
+	e.c.end(at)
 	// Nobody can be told of an error here. The connection is closed in any case, and Kong answers 500 to a request
 	// whose call was cut off.
 	_ = e.c.send()

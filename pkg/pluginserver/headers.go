@@ -3,6 +3,7 @@ package pluginserver
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -56,6 +57,13 @@ func DecodeHeaders(reply []byte) ([]Header, error) {
 	d := headerDecoder{reply: reply, text: string(reply), values: make([]string, 0, entries+entries/4+1)}
 	headers := make([]Header, 0, entries)
 	for b := reply; len(b) > 0; {
+		if name, value, rest, ok := plainEntry(b); ok {
+			at := len(d.values)
+			d.values = append(d.values, d.cut(value))
+			headers = append(headers, Header{Name: d.cut(name), Values: d.values[at : at+1 : at+1]})
+			b = rest
+			continue
+		}
 		f, rest, err := nextField(b)
 		if err != nil {
 			return nil, err
@@ -73,8 +81,31 @@ func DecodeHeaders(reply []byte) ([]Header, error) {
 	return headers, nil
 }
 
+// plainEntry cuts an entry off b if it has the form of nearly all: a name, then one string.
+func plainEntry(b []byte) (name, value, rest []byte, ok bool) {
+	entry, rest, ok := cutField(b, structEntry)
+	if !ok {
+		return nil, nil, nil, false
+	}
+	if name, entry, ok = cutField(entry, entryKey); !ok {
+		return nil, nil, nil, false
+	}
+	value, entry, ok = cutField(entry, entryValue)
+	if !ok || len(entry) > 0 {
+		return nil, nil, nil, false
+	}
+	value, entry, ok = cutField(value, valueString)
+	return name, value, rest, ok && len(entry) == 0
+}
+
+// countEntries makes room for all headers in one allocation, which costs more than to count them.
 func countEntries(b []byte) (n int, err error) {
 	for len(b) > 0 {
+		if _, rest, ok := cutField(b, structEntry); ok {
+			b = rest
+			n++
+			continue
+		}
 		var f field
 		if f, b, err = nextField(b); err != nil {
 			return 0, err
@@ -220,12 +251,14 @@ func valueKind(f field) protowire.Number {
 // It is an error, and dst is returned as it was, if a name or a value is not UTF-8: Kong would take it, go-pdk and every
 // strict protobuf reader would not.
 func AppendHeaders(dst []byte, headers []Header) ([]byte, error) {
+	size := 0
 	for _, h := range headers {
 		if !validHeader(h) {
 			return dst, fmt.Errorf("pluginserver: header %.64q has a name or a value that is not UTF-8", h.Name)
 		}
+		size += headerSize(h)
 	}
-	return AppendRawHeaders(dst, headers), nil
+	return AppendRawHeaders(slices.Grow(dst, size), headers), nil
 }
 
 func validHeader(h Header) bool {
@@ -241,21 +274,30 @@ func validHeader(h Header) bool {
 // other number of them.
 func AppendRawHeaders(dst []byte, headers []Header) []byte {
 	for _, h := range headers {
-		value := valueSize(h.Values)
-		dst = appendLen(dst, structEntry, sizeBytes(len(h.Name))+sizeBytes(value))
-		dst = appendText(dst, entryKey, h.Name)
-		dst = appendLen(dst, entryValue, value)
-		if len(h.Values) == 1 {
-			dst = appendText(dst, valueString, h.Values[0])
-			continue
-		}
-		dst = appendLen(dst, valueList, listSize(h.Values))
-		for _, v := range h.Values {
-			dst = appendLen(dst, listValue, sizeBytes(len(v)))
-			dst = appendText(dst, valueString, v)
-		}
+		dst = appendHeader(dst, h)
 	}
 	return dst
+}
+
+func appendHeader(dst []byte, h Header) []byte {
+	value := valueSize(h.Values)
+	dst = appendLen(dst, structEntry, sizeBytes(len(h.Name))+sizeBytes(value))
+	dst = appendText(dst, entryKey, h.Name)
+	dst = appendLen(dst, entryValue, value)
+	if len(h.Values) == 1 {
+		return appendText(dst, valueString, h.Values[0])
+	}
+	dst = appendLen(dst, valueList, listSize(h.Values))
+	for _, v := range h.Values {
+		dst = appendLen(dst, listValue, sizeBytes(len(v)))
+		dst = appendText(dst, valueString, v)
+	}
+	return dst
+}
+
+// headerSize is what appendHeader appends.
+func headerSize(h Header) int {
+	return sizeBytes(sizeBytes(len(h.Name)) + sizeBytes(valueSize(h.Values)))
 }
 
 func valueSize(values []string) int {

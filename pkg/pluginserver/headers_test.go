@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,6 +52,21 @@ func TestDecodeHeaders(t *testing.T) {
 		{
 			"bytes as they are, order kept", AppendRawHeaders(nil, []Header{{"z", []string{"J\xf6rg"}}, {"A_b\xff", []string{"", ""}}, {"m", []string{""}}}),
 			[]Header{{"z", []string{"J\xf6rg"}}, {"A_b\xff", []string{"", ""}}, {"m", []string{""}}},
+			nil,
+		},
+		{
+			"long", AppendRawHeaders(nil, []Header{{"a", []string{strings.Repeat("x", 200)}}, {"b", []string{strings.Repeat("y", 1<<15)}}}),
+			[]Header{{"a", []string{strings.Repeat("x", 200)}}, {"b", []string{strings.Repeat("y", 1<<15)}}},
+			nil,
+		},
+		{
+			"an entry whose name comes again", appendBytes(nil, structEntry, "\x0a\x01a\x12\x03\x1a\x01x\x0a\x01b"),
+			[]Header{{"b", []string{"x"}}},
+			nil,
+		},
+		{
+			"a value that comes again", appendBytes(nil, structEntry, "\x0a\x01a\x12\x06\x1a\x01x\x1a\x01y"),
+			[]Header{{"a", []string{"y"}}},
 			nil,
 		},
 		{

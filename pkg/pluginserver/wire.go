@@ -79,14 +79,6 @@ func (f field) is(num protowire.Number, typ protowire.Type) bool { return f.num 
 
 // nextField cuts the first field off a message. f.bytes keeps the capacity of b: DecodeHeaders counts on it.
 func nextField(b []byte) (f field, rest []byte, err error) {
-	// By far the most are of this form: below number 16, shorter than 128 bytes.
-	if len(b) > 1 && b[0] < 0x80 && b[0] > 7 && b[0]&7 == byte(protowire.BytesType) && b[1] < 0x80 {
-		end := 2 + int(b[1])
-		if end > len(b) {
-			return field{}, nil, errGarbage
-		}
-		return field{num: protowire.Number(b[0] >> 3), typ: protowire.BytesType, bytes: b[2:end]}, b[end:], nil
-	}
 	num, typ, n := protowire.ConsumeTag(b)
 	if n < 0 {
 		return field{}, nil, errGarbage
@@ -113,6 +105,25 @@ func nextField(b []byte) (f field, rest []byte, err error) {
 		return field{}, nil, errGarbage
 	}
 	return f, b[n:], nil
+}
+
+// cutField cuts the length-delimited field num off b if it comes next, and if its number is below 16 and its length below 16 KiB, as
+// in nearly every message. ok is false for all else, also for what nextField can read. Capacities are kept as there.
+func cutField(b []byte, num protowire.Number) (payload, rest []byte, ok bool) {
+	if len(b) < 2 || b[0] != byte(num)<<3|byte(protowire.BytesType) {
+		return nil, nil, false
+	}
+	n, at := int(b[1]), 2
+	if n >= 0x80 {
+		if len(b) < 3 || b[2] >= 0x80 {
+			return nil, nil, false
+		}
+		n, at = n&0x7f|int(b[2])<<7, 3
+	}
+	if n > len(b)-at {
+		return nil, nil, false
+	}
+	return b[at : at+n], b[at+n:], true
 }
 
 // call is an RpcCall. Its slices point into the frame it came from.
