@@ -208,7 +208,7 @@ func (p *headerPlan) clear(d *kong.Decision, r *kong.Request) {
 
 // preflight lets a request through as it is, but for spoofed identity headers.
 func (p *headerPlan) preflight(r *kong.Request) *kong.Decision {
-	d := &kong.Decision{Pass: true}
+	d := r.Passing()
 	p.clear(d, r)
 	return d
 }
@@ -223,7 +223,8 @@ func (p *headerPlan) pass(r *kong.Request, res *authn.Result) (*kong.Decision, e
 		}
 		res.Memorize(p, w)
 	}
-	d := &kong.Decision{Pass: true, Prepared: w.upstream, Downstream: w.downstream, Groups: w.groups}
+	d := r.Passing()
+	d.Prepared, d.Downstream, d.Groups = w.upstream, w.downstream, w.groups
 	p.clear(d, r)
 	return d, nil
 }

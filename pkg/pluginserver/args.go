@@ -2,7 +2,8 @@ package pluginserver
 
 import "google.golang.org/protobuf/encoding/protowire"
 
-// The small messages that PDK calls take and give, for both sides. None of these refers to the bytes it was decoded from.
+// The small messages that PDK calls take and give, for both sides. None of these refers to the
+// bytes it was decoded from.
 
 // AppendInt appends an Int, for example the argument of get_headers.
 func AppendInt(dst []byte, v int32) []byte { return appendVarint(dst, 1, int64(v)) }
@@ -21,11 +22,12 @@ func DecodeInt(b []byte) (v int32, err error) {
 	return v, nil
 }
 
-// AppendString appends a String, a ByteString, or a RawBodyResult with content: they look the same on the wire.
+// AppendString appends a String, a ByteString, or a RawBodyResult with content: they look the same
+// on the wire.
 func AppendString(dst []byte, s string) []byte { return appendBytes(dst, 1, s) }
 
-// DecodeString reads a String or a ByteString. Bytes are kept as they are. The error of a RawBodyResult, or the path of a body
-// that nginx holds in a file, reads as "".
+// DecodeString reads a String or a ByteString. Bytes are kept as they are. The error of a
+// RawBodyResult, or the path of a body that nginx holds in a file, reads as "".
 func DecodeString(b []byte) (s string, err error) {
 	for len(b) > 0 {
 		var f field

@@ -129,8 +129,9 @@ func (p *process) usage(tb testing.TB) usage {
 	return u
 }
 
-// TestBenchTable compares this server with go-pdk's own: the same two calls, the same Host, one connection, runs interleaved.
-// It prints a table and fails where a target is missed. BENCH_TABLE=1 runs it; elsewhere it would be a timed assertion.
+// TestBenchTable compares this server with go-pdk's own: the same two calls, the same Host, one
+// connection, runs interleaved. It prints a table and fails where a target is missed. BENCH_TABLE=1
+// runs it; elsewhere it would be a timed assertion.
 func TestBenchTable(t *testing.T) {
 	if os.Getenv("BENCH_TABLE") == "" {
 		t.Skip("set BENCH_TABLE=1")

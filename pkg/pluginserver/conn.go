@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// States of a connection. Only an idle one may be ended by drain: Kong takes a connection that ends before it could write an
-// acknowledgement for an error of the request. A new one is busy: Kong connects when it has something to send.
+// States of a connection. Only an idle one may be ended by drain: Kong takes a connection that ends
+// before it could write an acknowledgement for an error of the request. A new one is busy: Kong
+// connects when it has something to send.
 const (
 	connBusy int32 = iota
 	connIdle
@@ -69,8 +70,8 @@ func (s *Server) forget(c *conn) {
 	}
 }
 
-// hangUp closes the sending side. Kong may have begun to send a call: that must not fail, and where Kong then reads it finds
-// the end, which makes it send an event again.
+// hangUp closes the sending side. Kong may have begun to send a call: that must not fail, and where
+// Kong then reads it finds the end, which makes it send an event again.
 func (c *conn) hangUp() {
 	if half, ok := c.nc.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
 		_ = c.nc.Close()
@@ -140,15 +141,17 @@ func (c *conn) dispatch(events context.Context, request call) error {
 	return c.send()
 }
 
-// handle serves one event. An id that is not known ends the connection: Kong takes that for a restart, starts its instances anew and
-// sends the event again. In every other case the event is answered.
+// handle serves one event. An id that is not known ends the connection: Kong takes that for a
+// restart, starts its instances anew and sends the event again. In every other case the event is
+// answered.
 func (c *conn) handle(events context.Context, request call) (err error) {
 	in := c.s.instances.acquire(request.instance)
 	if in == nil {
 		return fmt.Errorf("instance %d is not known", request.instance)
 	}
 	e := &Event{c: c, ctx: eventCtx{parent: events, deadline: time.Now().Add(c.s.o.EventTimeout)}}
-	// Deferred, since runtime.Goexit in a handler must not leave the event without an answer either: Kong would send it again.
+	// Deferred, since runtime.Goexit in a handler must not leave the event without an answer
+	// either: Kong would send it again.
 	defer func() {
 		err = c.finish(e, request.sequence)
 		c.s.instances.release(in)
@@ -176,15 +179,16 @@ func (c *conn) finish(e *Event, sequence int64) error {
 	e.Exit(500, []Header{{Name: "Content-Type", Values: []string{"application/json; charset=utf-8"}}},
 		[]byte(`{"message":"An unexpected error occurred"}`))
 	e.over = true
-	// The exit is the last of this connection, but the setters before it are acknowledged first: on a connection that
-	// is closed by then Kong would fail, and answer 500 in place of the exit.
+	// The exit is the last of this connection, but the setters before it are acknowledged first: on
+	// a connection that is closed by then Kong would fail, and answer 500 in place of the exit.
 	if err := c.settle(); err != nil {
 		return err
 	}
 	return ErrExited
 }
 
-// run calls the handler. After one that did not return, nothing it had queued is sent and a Pass does not count.
+// run calls the handler. After one that did not return, nothing it had queued is sent and a Pass
+// does not count.
 func (c *conn) run(impl Instance, e *Event) {
 	returned := false
 	defer func() {

@@ -18,8 +18,9 @@ type Info struct {
 
 var versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+$`)
 
-// Dump is what Kong reads from the output of `-dump`: one line of JSON. It is an error if Kong could not start with it for want
-// of a name, a version, phases or a schema; the schema's fields are not looked at.
+// Dump is what Kong reads from the output of `-dump`: one line of JSON. It is an error if Kong
+// could not start with it for want of a name, a version, phases or a schema; the schema's fields
+// are not looked at.
 func (i Info) Dump(socketPath string) ([]byte, error) {
 	var head struct{ Name string }
 	switch err := json.Unmarshal(i.Schema, &head); {

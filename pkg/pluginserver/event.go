@@ -18,8 +18,8 @@ var (
 	errBroken = errors.New("pluginserver: a call could not be encoded")
 )
 
-// unacknowledged is how many setters may be on their way at once. Kong writes an answer to each and stops reading when our
-// receive buffer (a few hundred small messages) is full.
+// unacknowledged is how many setters may be on their way at once. Kong writes an answer to each and
+// stops reading when our receive buffer (a few hundred small messages) is full.
 const unacknowledged = 128
 
 type verdict uint8
@@ -30,9 +30,10 @@ const (
 	exited
 )
 
-// Event is one phase of one request. It ends in exactly one of Pass and Exit; the first counts, an Exit after a Pass
-// wins, and an event that ends without either is answered with 500, as is one whose call to Kong has failed. An Event
-// belongs to the goroutine that handles it and is dead when the handler has returned.
+// Event is one phase of one request. It ends in exactly one of Pass and Exit; the first counts, an
+// Exit after a Pass wins, and an event that ends without either is answered with 500, as is one
+// whose call to Kong has failed. An Event belongs to the goroutine that handles it and is dead when
+// the handler has returned.
 type Event struct {
 	c       *conn
 	ctx     eventCtx
@@ -43,9 +44,10 @@ type Event struct {
 	pdk     *pdk.PDK
 }
 
-// Ask calls a function of Kong's plugin development kit and waits for its answer. args and the answer are the messages of
-// pluginsocket.proto. What Tell has queued goes out in the same write. The answer is valid until the next call of
-// the event. After an error every further Ask fails: what is left is Exit.
+// Ask calls a function of Kong's plugin development kit and waits for its answer. args and the
+// answer are the messages of pluginsocket.proto. What Tell has queued goes out in the same write.
+// The answer is valid until the next call of the event. After an error every further Ask fails:
+// what is left is Exit.
 func (e *Event) Ask(method string, args []byte) ([]byte, error) {
 	if err := e.queue(method, args); err != nil {
 		return nil, err
@@ -58,8 +60,8 @@ func (e *Event) Ask(method string, args []byte) ([]byte, error) {
 	return reply, nil
 }
 
-// Tell queues a call whose answer carries nothing. It goes out with the next Ask or with the end of the event; should Kong not
-// accept it, Kong itself answers the request with 500.
+// Tell queues a call whose answer carries nothing. It goes out with the next Ask or with the end of
+// the event; should Kong not accept it, Kong itself answers the request with 500.
 func (e *Event) Tell(method string, args []byte) error {
 	if err := e.queue(method, args); err != nil {
 		return err
@@ -74,7 +76,8 @@ func (e *Event) Tell(method string, args []byte) error {
 	return e.err
 }
 
-// queue collects the two frames of a call. A call that is too large fails the event before any byte of it is collected.
+// queue collects the two frames of a call. A call that is too large fails the event before any byte
+// of it is collected.
 func (e *Event) queue(method string, args []byte) error {
 	switch {
 	case e.verdict == exited:
@@ -108,8 +111,8 @@ func (e *Event) Pass() {
 	}
 }
 
-// Exit answers the request instead of the upstream. It is sent at once, after everything queued. Headers that are not UTF-8
-// or have no value are left out.
+// Exit answers the request instead of the upstream. It is sent at once, after everything queued.
+// Headers that are not UTF-8 or have no value are left out.
 func (e *Event) Exit(status int, headers []Header, body []byte) {
 	if e.over || e.verdict == exited {
 		return
@@ -127,8 +130,8 @@ func (e *Event) beginExit() (at int) {
 
 func (e *Event) endExit(at int) {
 	e.c.end(at)
-	// Nobody can be told of an error here. The connection is closed in any case, and Kong answers 500 to a request
-	// whose call was cut off.
+	// Nobody can be told of an error here. The connection is closed in any case, and Kong answers
+	// 500 to a request whose call was cut off.
 	_ = e.c.send()
 }
 
@@ -146,8 +149,8 @@ func (e *Event) permitted() bool {
 	return e.verdict == passed && e.err == nil && (e.wrapped == nil || !e.wrapped.dangling())
 }
 
-// eventCtx is a context with a deadline that costs nothing until somebody waits for it: most events are answered from memory
-// and never do.
+// eventCtx is a context with a deadline that costs nothing until somebody waits for it: most events
+// are answered from memory and never do.
 type eventCtx struct {
 	parent   context.Context
 	deadline time.Time
@@ -191,8 +194,8 @@ func (c *eventCtx) Err() error {
 	return nil
 }
 
-// Value implements context.Context. It asks inner, if there is one, so that the context package finds its own kind behind Done
-// and starts no goroutine for a child.
+// Value implements context.Context. It asks inner, if there is one, so that the context package
+// finds its own kind behind Done and starts no goroutine for a child.
 func (c *eventCtx) Value(key any) any {
 	c.mu.Lock()
 	ctx := c.inner

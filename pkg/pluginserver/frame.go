@@ -22,8 +22,8 @@ var errFrameTooLarge = errors.New("frame exceeds the limit")
 // buffers holds *[bufferSize]byte for connections: each refusal costs one, so they come and go.
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// stream is one connection of either side: frames in through a buffer, frames out collected until flush.
-// It is used by one goroutine at a time; only nc.Close may be called beside it.
+// stream is one connection of either side: frames in through a buffer, frames out collected until
+// flush. It is used by one goroutine at a time; only nc.Close may be called beside it.
 type stream struct {
 	nc       net.Conn
 	limit    int           // bytes a frame may announce
@@ -33,8 +33,9 @@ type stream struct {
 	r, w int
 	out  []byte // frames not written yet
 
-	// Whether nc has a deadline. It stays where it is while frames come and go, and a wait that meets it moves it once, by
-	// the whole patience: reading the clock for every frame would be a measurable part of a frame's cost.
+	// Whether nc has a deadline. It stays where it is while frames come and go, and a wait that
+	// meets it moves it once, by the whole patience: reading the clock for every frame would be a
+	// measurable part of a frame's cost.
 	readTimed, writeTimed bool
 }
 
@@ -56,9 +57,9 @@ func (s *stream) release() {
 	s.buf, s.out = nil, nil
 }
 
-// readFrame returns the payload of the next frame, valid until the next call. It waits without limit for the first byte
-// unless the frame is due, that is, asked for; then, and once a frame has begun, it waits no longer than the patience.
-// io.EOF stands only for an end between frames.
+// readFrame returns the payload of the next frame, valid until the next call. It waits without
+// limit for the first byte unless the frame is due, that is, asked for; then, and once a frame has
+// begun, it waits no longer than the patience. io.EOF stands only for an end between frames.
 func (s *stream) readFrame(due bool) ([]byte, error) {
 	s.shrink()
 	w := readWait{due: due}
@@ -85,14 +86,15 @@ func (s *stream) readFrame(due bool) ([]byte, error) {
 	}
 }
 
-// readWait is the waiting for one frame. The deadline moves once for all of it: a peer that trickles bytes gets no more time.
+// readWait is the waiting for one frame. The deadline moves once for all of it: a peer that
+// trickles bytes gets no more time.
 type readWait struct {
 	due   bool // it must arrive in time
 	moved bool // the deadline is this frame's own
 }
 
-// fill reads once, at least one byte. The buffer grows only when it is full, to twice its size: what a peer announces
-// costs nothing, what it sends costs at most double.
+// fill reads once, at least one byte. The buffer grows only when it is full, to twice its size:
+// what a peer announces costs nothing, what it sends costs at most double.
 func (s *stream) fill(need int, w *readWait) error {
 	if s.r == s.w {
 		s.r, s.w = 0, 0

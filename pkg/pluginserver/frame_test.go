@@ -37,8 +37,8 @@ func (c *chunks) Read(b []byte) (int, error) {
 
 func (c *chunks) SetReadDeadline(time.Time) error { return nil }
 
-// FuzzFrame: whatever arrives in whatever pieces, the frames are those of a plain reading of the bytes, and memory follows what
-// arrived, not what was announced.
+// FuzzFrame: whatever arrives in whatever pieces, the frames are those of a plain reading of the
+// bytes, and memory follows what arrived, not what was announced.
 func FuzzFrame(f *testing.F) {
 	f.Add([]byte{}, []byte{})
 	f.Add([]byte{0, 0, 0, 0, 1, 0, 0, 0, 'x'}, []byte{0})

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Header is one header with all its values, in order. Kong reports names lower-cased, as the client spelled them otherwise.
-// In a setter, no Values means: remove it.
+// Header is one header with all its values, in order. Kong reports names lower-cased, as the client
+// spelled them otherwise. In a setter, no Values means: remove it.
 type Header struct {
 	Name   string
 	Values []string
@@ -35,8 +35,9 @@ const (
 
 var errNested = errors.New("pluginserver: a header's value is nested too deeply")
 
-// CountValues counts header lines: every value, and one for a header without any. Kong answers get_headers(max) with at most
-// max of them and says nothing when it cuts, so a caller refuses a request that has as many as it asked for.
+// CountValues counts header lines: every value, and one for a header without any. Kong answers
+// get_headers(max) with at most max of them and says nothing when it cuts, so a caller refuses a
+// request that has as many as it asked for.
 func CountValues(headers []Header) int {
 	n := 0
 	for _, h := range headers {
@@ -45,10 +46,11 @@ func CountValues(headers []Header) int {
 	return n
 }
 
-// DecodeHeaders reads the answer of kong.request.get_headers, a google.protobuf.Struct of strings and lists of strings. Order
-// and bytes are kept as they came, also where they are not UTF-8 (RFC 9110 §5.5 lets clients send them). A value true is an
-// empty string, a number its decimal form, null, false and an empty table no value at all; a list within a list is an error.
-// The result does not refer to reply.
+// DecodeHeaders reads the answer of kong.request.get_headers, a google.protobuf.Struct of strings
+// and lists of strings. Order and bytes are kept as they came, also where they are not UTF-8 (RFC
+// 9110 §5.5 lets clients send them). A value true is an empty string, a number its decimal form,
+// null, false and an empty table no value at all; a list within a list is an error. The result does
+// not refer to reply.
 func DecodeHeaders(reply []byte) ([]Header, error) {
 	entries, err := countEntries(reply)
 	if err != nil || entries == 0 {
@@ -125,7 +127,8 @@ type headerDecoder struct {
 	kind   protowire.Number
 }
 
-// cut gives the text at the place of b, a part of reply. All parts end, in capacity, where reply does; that gives the offset.
+// cut gives the text at the place of b, a part of reply. All parts end, in capacity, where reply
+// does; that gives the offset.
 func (d *headerDecoder) cut(b []byte) string {
 	at := cap(d.reply) - cap(b)
 	return d.text[at : at+len(b)]
@@ -156,7 +159,8 @@ func (d *headerDecoder) entry(b []byte) (Header, error) {
 	return h, nil
 }
 
-// value reads a Value. Of its oneof the last member counts, but a list after a list goes on with it: protobuf merges messages.
+// value reads a Value. Of its oneof the last member counts, but a list after a list goes on with
+// it: protobuf merges messages.
 func (d *headerDecoder) value(b []byte, start int) error {
 	for len(b) > 0 {
 		f, rest, err := nextField(b)
@@ -247,9 +251,9 @@ func valueKind(f field) protowire.Number {
 	return 0
 }
 
-// AppendHeaders appends the argument of a set_headers to dst: one call that sets many and, for a header without Values, removes.
-// It is an error, and dst is returned as it was, if a name or a value is not UTF-8: Kong would take it, go-pdk and every
-// strict protobuf reader would not.
+// AppendHeaders appends the argument of a set_headers to dst: one call that sets many and, for a
+// header without Values, removes. It is an error, and dst is returned as it was, if a name or a
+// value is not UTF-8: Kong would take it, go-pdk and every strict protobuf reader would not.
 func AppendHeaders(dst []byte, headers []Header) ([]byte, error) {
 	size := 0
 	for _, h := range headers {
@@ -270,8 +274,8 @@ func validHeader(h Header) bool {
 	return utf8.ValidString(h.Name)
 }
 
-// AppendRawHeaders is AppendHeaders without the check: what Kong answers to get_headers, a string for one value and a list for any
-// other number of them.
+// AppendRawHeaders is AppendHeaders without the check: what Kong answers to get_headers, a string
+// for one value and a list for any other number of them.
 func AppendRawHeaders(dst []byte, headers []Header) []byte {
 	for _, h := range headers {
 		dst = appendHeader(dst, h)

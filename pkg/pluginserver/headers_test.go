@@ -151,14 +151,15 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// FuzzDecodeHeaders: where protobuf's own reader accepts a Struct of strings and lists of strings, ours reads the same; and what ours
-// has read it reads again after writing it.
+// FuzzDecodeHeaders: where protobuf's own reader accepts a Struct of strings and lists of strings,
+// ours reads the same; and what ours has read it reads again after writing it.
 func FuzzDecodeHeaders(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(AppendRawHeaders(nil, requestHeaders(false)))
 	f.Add(AppendRawHeaders(nil, requestHeaders(true)))
 	f.Add(mustStruct(f, map[string]any{"a": true, "b": []any{"x", 1.0, nil}, "c": map[string]any{"d": "e"}}))
-	// A value of two lists, which protobuf joins, and one of a list and then a string, where the string counts.
+	// A value of two lists, which protobuf joins, and one of a list and then a string, where the
+	// string counts.
 	list := appendLen(nil, valueList, 5)
 	list = append(list, 0x0a, 0x03, 0x1a, 0x01, 'x')
 	for _, value := range [][]byte{append(bytes.Clone(list), list...), append(bytes.Clone(list), 0x1a, 0x01, 'y')} {

@@ -21,9 +21,9 @@ const (
 )
 
 var (
-	// ErrClosed means that the server ended the connection where an answer was due. Kong then resets every instance of the
-	// plugin, starts it again and sends the event once more, without limit. Any other error of HandleEvent but ErrExited is
-	// a 500 for the request.
+	// ErrClosed means that the server ended the connection where an answer was due. Kong then
+	// resets every instance of the plugin, starts it again and sends the event once more, without
+	// limit. Any other error of HandleEvent but ErrExited is a 500 for the request.
 	ErrClosed = errors.New("pluginserver: closed")
 
 	errHostClosed = errors.New("pluginserver: the host is closed")
@@ -31,13 +31,15 @@ var (
 
 // API is Kong's plugin development kit as an event sees it.
 type API interface {
-	// Call runs one function. method and args are valid during the call; the answer is sent before the next one. A setter
-	// answers nil. After kong.response.exit the error is ErrExited; any other error is one in Kong and ends the event.
+	// Call runs one function. method and args are valid during the call; the answer is sent before
+	// the next one. A setter answers nil. After kong.response.exit the error is ErrExited; any
+	// other error is one in Kong and ends the event.
 	Call(method string, args []byte) (reply []byte, err error)
 }
 
-// Host is Kong's side of the protocol, as strict as Kong 3.9: one call a connection at a time, sequence numbers checked, a connection
-// used again only after a call that ended well, and then only if nothing was sent on it meanwhile.
+// Host is Kong's side of the protocol, as strict as Kong 3.9: one call a connection at a time,
+// sequence numbers checked, a connection used again only after a call that ended well, and then
+// only if nothing was sent on it meanwhile.
 type Host struct {
 	path     string
 	sequence atomic.Int64
@@ -69,8 +71,9 @@ func (h *Host) CloseInstance(ctx context.Context, id int32) error {
 	return err
 }
 
-// HandleEvent sends one event and answers the calls that the plugin makes meanwhile. nil means that the request may go on. After an
-// exit it is ErrExited: the request has its answer. Every other error is a request that must not go on; see ErrClosed.
+// HandleEvent sends one event and answers the calls that the plugin makes meanwhile. nil means that
+// the request may go on. After an exit it is ErrExited: the request has its answer. Every other
+// error is a request that must not go on; see ErrClosed.
 func (h *Host) HandleEvent(ctx context.Context, id int32, phase string, api API) error {
 	_, err := h.call(ctx, call{command: cmdHandleEvent, instance: id, text: []byte(phase)}, api)
 	return err
@@ -92,8 +95,8 @@ func (h *Host) Close() {
 	h.sweeper.Wait()
 }
 
-// sweep closes idle connections that the server has ended, as nginx does when it is told of the end: a server that ends waits for
-// that. It lives as long as there are idle connections.
+// sweep closes idle connections that the server has ended, as nginx does when it is told of the
+// end: a server that ends waits for that. It lives as long as there are idle connections.
 func (h *Host) sweep() {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
@@ -260,8 +263,8 @@ func (h *Host) keep(s *stream) bool {
 
 func usable(s *stream) bool { return s.r == s.w && silentConn(s.nc) }
 
-// silentConn tells whether the peer has neither closed an idle connection nor sent anything on it: nginx watches for both and
-// drops such a connection from its pool.
+// silentConn tells whether the peer has neither closed an idle connection nor sent anything on it:
+// nginx watches for both and drops such a connection from its pool.
 func silentConn(nc net.Conn) bool {
 	raw, err := nc.(syscall.Conn).SyscallConn()
 	if err != nil {

@@ -86,7 +86,8 @@ func TestHostIsStrict(t *testing.T) {
 	}
 }
 
-// Bytes that a server sends between two calls cost the connection, as does its end; the next call has a new one.
+// Bytes that a server sends between two calls cost the connection, as does its end; the next call
+// has a new one.
 func TestHostDropsUsedConnections(t *testing.T) {
 	for name, extra := range map[string][]byte{"bytes sent early": {0}, "nothing": {}} {
 		t.Run(name, func(t *testing.T) {

@@ -14,8 +14,9 @@ import (
 	"sync"
 )
 
-// instances holds one compiled Instance per configuration, whatever number of workers and plugins Kong starts it for. Identity is the
-// configuration itself; __seq__ is none, since it begins anew at every reload.
+// instances holds one compiled Instance per configuration, whatever number of workers and plugins
+// Kong starts it for. Identity is the configuration itself; __seq__ is none, since it begins anew
+// at every reload.
 type instances struct {
 	plugin  Plugin
 	limit   int
@@ -95,7 +96,8 @@ func (s *instances) release(in *instance) {
 	}
 }
 
-// stop takes back one start. An id that is not known is fine: it may be of a process before this one.
+// stop takes back one start. An id that is not known is fine: it may be of a process before this
+// one.
 func (s *instances) stop(id int32) {
 	s.mu.Lock()
 	in := s.byID[id]
@@ -135,7 +137,8 @@ func (s *instances) forget(in *instance) {
 	s.used.Remove(in.place)
 }
 
-// freeID needs s.mu. Ids are random so that none of a process before this one means another configuration here.
+// freeID needs s.mu. Ids are random so that none of a process before this one means another
+// configuration here.
 func (s *instances) freeID() int32 {
 	for {
 		var b [4]byte
@@ -174,12 +177,14 @@ func (s *instances) close(in *instance) {
 	in.impl.Close()
 }
 
-// bindings are the members by which Kong tells a configuration what it is bound to (kong/runloop/plugins_iterator.lua). They
-// look like fields and are none: the same configuration on 200 routes is one.
+// bindings are the members by which Kong tells a configuration what it is bound to
+// (kong/runloop/plugins_iterator.lua). They look like fields and are none: the same configuration
+// on 200 routes is one.
 var bindings = []string{"route_id", "service_id", "consumer_id", "plugin_instance_name"}
 
-// canonical brings a configuration into the form that is hashed and compiled: without the members that Kong adds ("__seq__" and
-// its like, and the "$refs" of every record), keys sorted. What is no JSON object stays as it is.
+// canonical brings a configuration into the form that is hashed and compiled: without the members
+// that Kong adds ("__seq__" and its like, and the "$refs" of every record), keys sorted. What is no
+// JSON object stays as it is.
 func canonical(raw []byte) []byte {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber() // a number's text is part of the configuration

@@ -193,7 +193,8 @@ func TestFaultyInstances(t *testing.T) {
 	}
 }
 
-// Many workers start and stop the same few configurations at once: each is compiled once at a time, and closed as often as it was made.
+// Many workers start and stop the same few configurations at once: each is compiled once at a time,
+// and closed as often as it was made.
 func TestInstancesConcurrently(t *testing.T) {
 	l := &ledger{}
 	s := &instances{plugin: l, limit: 2, byID: map[int32]*instance{}, byHash: map[[32]byte]*instance{}}

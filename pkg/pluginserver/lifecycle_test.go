@@ -161,7 +161,8 @@ func runAt(t *testing.T, o Options, path string) *running {
 	return r
 }
 
-// look has the server look for a successor. It may have seen it already: an earlier look may take its time.
+// look has the server look for a successor. It may have seen it already: an earlier look may take
+// its time.
 func (r *running) look(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(waitLimit); r.server.phase.Load() == serving; {
@@ -282,7 +283,8 @@ type watchedInstance struct {
 
 func (i watchedInstance) Close() { close(i.closed) }
 
-// The table of silent methods is what pluginsocket.proto says, under the names that Kong derives from it.
+// The table of silent methods is what pluginsocket.proto says, under the names that Kong derives
+// from it.
 func TestSilentMethods(t *testing.T) {
 	words := regexp.MustCompile(`([a-z][0-9]*)([A-Z])`)
 	want := map[string]bool{}

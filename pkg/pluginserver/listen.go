@@ -17,17 +17,18 @@ import (
 // maxSocketPath is what fits into sockaddr_un with its final NUL.
 const maxSocketPath = 107
 
-// SocketOptions say where the server listens and who may connect. Whoever may connect may start an instance with any
-// configuration, so the default is the owner alone.
+// SocketOptions say where the server listens and who may connect. Whoever may connect may start an
+// instance with any configuration, so the default is the owner alone.
 type SocketOptions struct {
 	Path  string
 	Mode  fs.FileMode // permission bits; 0 means 0600
 	Group string      // name or number; empty leaves the group as it is
 }
 
-// Listen makes a Unix socket that appears at its path with its final mode and group, in place of any socket that is there. It
-// is made in a directory of its own beside the path, where nobody else may enter, and moved. It is never unlinked: by the
-// time this process ends the path may be its successor's.
+// Listen makes a Unix socket that appears at its path with its final mode and group, in place of
+// any socket that is there. It is made in a directory of its own beside the path, where nobody else
+// may enter, and moved. It is never unlinked: by the time this process ends the path may be its
+// successor's.
 func Listen(o SocketOptions) (net.Listener, error) {
 	l, err := listen(o)
 	if err != nil {
@@ -125,8 +126,9 @@ type listener struct {
 	refusing atomic.Bool
 }
 
-// Refuse makes every further connect fail at once. Who has connected can still be accepted; after the last one Accept fails.
-// It is an error where the system cannot do this to a listening socket: Linux can.
+// Refuse makes every further connect fail at once. Who has connected can still be accepted; after
+// the last one Accept fails. It is an error where the system cannot do this to a listening socket:
+// Linux can.
 func (l *listener) Refuse() error {
 	var refused error
 	err := l.control(func(fd int) { refused = syscall.Shutdown(fd, syscall.SHUT_RD) })
@@ -164,7 +166,8 @@ func (l *listener) control(do func(fd int)) error {
 	return raw.Control(func(fd uintptr) { do(int(fd)) })
 }
 
-// Superseded tells whether another file stands at the path now. A path that is merely gone has no successor yet.
+// Superseded tells whether another file stands at the path now. A path that is merely gone has no
+// successor yet.
 func (l *listener) Superseded() bool {
 	now, err := os.Lstat(l.path)
 	return err == nil && !os.SameFile(now, l.identity)

@@ -19,7 +19,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// roleVar makes the test binary one of the two plugin servers that the benchmark compares, each a process of its own.
+// roleVar makes the test binary one of the two plugin servers that the benchmark compares, each a
+// process of its own.
 const roleVar = "PLUGINSERVER_TEST_ROLE"
 
 func TestMain(m *testing.M) {
@@ -175,7 +176,8 @@ func await[T any](t testing.TB, done <-chan T) (v T) {
 	return v
 }
 
-// serve runs a server on a socket of its own until the test ends, and gives the socket and a Host for it.
+// serve runs a server on a socket of its own until the test ends, and gives the socket and a Host
+// for it.
 func serve(t testing.TB, o Options) (string, *Host) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -214,7 +216,8 @@ func startInstance(t testing.TB, h *Host, config string) int32 {
 	return id
 }
 
-// requestHeaders are a browser's request with 15 headers, one of them Latin-1 and one repeated when odd is set.
+// requestHeaders are a browser's request with 15 headers, one of them Latin-1 and one repeated when
+// odd is set.
 func requestHeaders(odd bool) []Header {
 	h := []Header{
 		{"host", []string{"api.example.com"}},

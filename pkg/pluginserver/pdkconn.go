@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// pdkConn is what go-pdk takes for its connection to Kong. go-pdk writes a call in up to four pieces and then reads; the call is made
-// when it reads, so a getter costs one write and a setter none.
+// pdkConn is what go-pdk takes for its connection to Kong. go-pdk writes a call in up to four
+// pieces and then reads; the call is made when it reads, so a getter costs one write and a setter
+// none.
 type pdkConn struct {
 	e       *Event
 	written []byte
@@ -40,8 +41,9 @@ func (p *pdkConn) Read(b []byte) (int, error) {
 	return n + m, nil
 }
 
-// call makes the call that was written: the last two frames. Frames before them are names of methods whose arguments
-// go-pdk could not encode (it writes the name first); it has told its caller, but such an event must not pass.
+// call makes the call that was written: the last two frames. Frames before them are names of
+// methods whose arguments go-pdk could not encode (it writes the name first); it has told its
+// caller, but such an event must not pass.
 func (p *pdkConn) call() error {
 	var method, args []byte
 	frames := 0

@@ -1,8 +1,10 @@
-// Package pluginserver speaks Kong's external plugin protocol "ProtoBuf:1" (pluginsocket.proto), both sides of it: Server is the
-// plugin's side, Host is Kong's, for the development gateway, load generators and tests.
+// Package pluginserver speaks Kong's external plugin protocol "ProtoBuf:1" (pluginsocket.proto),
+// both sides of it: Server is the plugin's side, Host is Kong's, for the development gateway, load
+// generators and tests.
 //
-// Its job is frames, connections, instances and events: to answer every event once, to deny when nobody decided, and to live
-// through whatever a peer sends or a handler does. What a plugin decides is not its job, nor is the meaning of a configuration.
+// Its job is frames, connections, instances and events: to answer every event once, to deny when
+// nobody decided, and to live through whatever a peer sends or a handler does. What a plugin
+// decides is not its job, nor is the meaning of a configuration.
 package pluginserver
 
 import (
@@ -22,23 +24,24 @@ import (
 
 // Plugin makes instances of configurations.
 type Plugin interface {
-	// NewInstance compiles a configuration: Kong's JSON without the members that begin with "__", those that say what it is bound
-	// to (route_id and its like) and "$refs". It does no
-	// I/O, since requests wait for it, and cannot fail: of a configuration that cannot work it makes an Instance that
-	// refuses every event.
+	// NewInstance compiles a configuration: Kong's JSON without the members that begin with "__",
+	// those that say what it is bound to (route_id and its like) and "$refs". It does no I/O, since
+	// requests wait for it, and cannot fail: of a configuration that cannot work it makes an
+	// Instance that refuses every event.
 	NewInstance(config json.RawMessage) Instance
 }
 
 // Instance handles the events of one configuration, many at once.
 type Instance interface {
-	// Access ends in exactly one of e.Pass and e.Exit; without either the server answers 500. ctx ends with the event, at the
-	// latest after Options.EventTimeout.
+	// Access ends in exactly one of e.Pass and e.Exit; without either the server answers 500. ctx
+	// ends with the event, at the latest after Options.EventTimeout.
 	Access(ctx context.Context, e *Event)
 	// Close is called once, after the last event.
 	Close()
 }
 
-// refusing stands for a configuration whose compilation did not end in an instance: without a verdict every event is denied.
+// refusing stands for a configuration whose compilation did not end in an instance: without a
+// verdict every event is denied.
 type refusing struct{}
 
 func (refusing) Access(context.Context, *Event) {}
@@ -92,9 +95,10 @@ func (o Options) withDefaults() Options {
 // Phases of a server.
 const (
 	serving int32 = iota
-	// handingOver: the socket's path belongs to a successor. A start or a close of an instance is answered, since Kong starts a
-	// failed one again for nobody. An event gets the end of its connection for an answer: Kong sends it again, and so
-	// comes to the successor with one connection after the other.
+	// handingOver: the socket's path belongs to a successor. A start or a close of an instance is
+	// answered, since Kong does not send those again. An event gets the end of its connection
+	// instead of an answer: Kong sends it again, and so comes to the successor with one
+	// connection after the other.
 	handingOver
 	// ending: a connection ends after the call that it carries.
 	ending
@@ -151,18 +155,19 @@ func NewServer(o Options) *Server {
 // errStuck is Serve's error when handlers did not return although their context had ended.
 var errStuck = errors.New("pluginserver: events did not end")
 
-// forcedWait is how long handlers may take to answer after their context was cancelled at the end of the drain, and then to return
-// after their connection was closed.
+// forcedWait is how long handlers may take to answer after their context was cancelled at the end
+// of the drain, and then to return after their connection was closed.
 const forcedWait = time.Second
 
-// Serve answers connections until ctx is done or, for a listener of Listen, its path belongs to a successor. With a successor it
-// goes on until Kong has left every connection, at most TakeoverTimeout, or DrainTimeout from the end of ctx on. Then it
-// accepts no more than what has connected already, ends idle connections, lets running events end for at most
-// DrainTimeout, closes every instance and the listener, and returns nil. Errors of accepting are survived; an error means
-// that the listener was closed by someone else or that a handler hangs.
+// Serve answers connections until ctx is done or, for a listener of Listen, its path belongs to a
+// successor. With a successor it goes on until Kong has left every connection, at most
+// TakeoverTimeout, or DrainTimeout from the end of ctx on. Then it accepts no more than what has
+// connected already, ends idle connections, lets running events end for at most DrainTimeout,
+// closes every instance and the listener, and returns nil. Errors of accepting are survived; an
+// error means that the listener was closed by someone else or that a handler hangs.
 //
-// No connection is closed while Kong may be sending on it: Kong loses a request whose send fails. Its sending side is closed,
-// Kong takes note and closes its own, and then it is closed.
+// No connection is closed while Kong may be sending on it: Kong loses a request whose send fails.
+// Its sending side is closed, Kong takes note and closes its own, and then it is closed.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	events, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -179,10 +184,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		s.log.InfoContext(ctx, "the socket belongs to a new server: this one ends when Kong has left it")
 		s.handOver(ctx)
 	}
-	if !s.drain(cancel, l, accepted) {
+	ended := s.drain(cancel, l, accepted)
+	s.instances.stopAll()
+	if !ended {
 		return errStuck
 	}
-	s.instances.stopAll()
 	return err
 }
 
@@ -318,8 +324,8 @@ func (s *Server) eachConn(do func(*conn)) {
 	}
 }
 
-// logPanic logs what panicked and where, at most once a second in full. The value is shown only if the runtime made it; any other
-// may hold what the handler worked with.
+// logPanic logs what panicked and where, at most once a second in full. The value is shown only if
+// the runtime made it; any other may hold what the handler worked with.
 func (s *Server) logPanic(what string, value any) {
 	unlogged, due := s.panics.due(time.Now())
 	if !due {

@@ -213,7 +213,8 @@ func TestCallsAndWrites(t *testing.T) {
 			if n := l.writes.Load() - before; n != int64(10*tc.writes) || len(k.calls) != 10*tc.calls {
 				t.Errorf("%d writes and %d calls in ten events, want %d and %d", n, len(k.calls), 10*tc.writes, 10*tc.calls)
 			}
-			// The first connection serves the start and the first event; an exit costs its connection.
+			// The first connection serves the start and the first event; an exit costs its
+			// connection.
 			if n := l.conns.Load(); n != tc.conns && n != tc.conns-1 {
 				t.Errorf("%d connections, want %d", n, tc.conns)
 			}
@@ -245,8 +246,8 @@ func TestManySetters(t *testing.T) {
 	}
 }
 
-// Setters are not queued without end: the acknowledgements that Kong writes meanwhile would fill the socket's buffer, and then both
-// sides would wait for the other to read.
+// Setters are not queued without end: the acknowledgements that Kong writes meanwhile would fill
+// the socket's buffer, and then both sides would wait for the other to read.
 func TestUnacknowledgedIsBounded(t *testing.T) {
 	seen := make(chan struct{}, 2*unacknowledged)
 	_, h := serve(t, Options{Plugin: access(func(_ context.Context, e *Event) {

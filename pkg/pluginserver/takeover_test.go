@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// worker is one of Kong's workers with one plugin, as kong/runloop/plugin_servers has it: an event whose connection is closed is
-// sent again, a start is not, and a start whose sending fails is never started again by anybody (in Kong: for 10 s).
+// worker is one of Kong's workers with one plugin, as kong/runloop/plugin_servers has it: an event
+// whose connection is closed is sent again, a start is not, and a start whose sending fails is
+// never started again by anybody (in Kong: for 10 s).
 type worker struct {
 	host *Host
 
@@ -79,7 +80,8 @@ func (w *worker) request() error {
 	}
 }
 
-// load sends requests on 64 connections until it is told to end. Whether an error is fine is what fine says.
+// load sends requests on 64 connections until it is told to end. Whether an error is fine is what
+// fine says.
 func (w *worker) load(t *testing.T, fine func(error) bool) (end func()) {
 	t.Helper()
 	var stop atomic.Bool
@@ -158,8 +160,8 @@ func TestStopAfterTakeoverUnderLoad(t *testing.T) {
 	end()
 }
 
-// While nobody listens a request fails at once: Kong cannot connect, or is told the end of a connection. What must not
-// happen is that its sending fails.
+// While nobody listens a request fails at once: Kong cannot connect, or is told the end of a
+// connection. What must not happen is that its sending fails.
 func TestRestartUnderLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	old := runAt(t, Options{Plugin: access(getAndSet)}, path)
@@ -213,8 +215,8 @@ func startCall(t *testing.T, s *stream) (id int32) {
 	return id
 }
 
-// With a successor a start and a close are answered as before, also on a connection that was idle; an event gets the end of
-// its connection, and the server waits for Kong to close it.
+// With a successor a start and a close are answered as before, also on a connection that was idle;
+// an event gets the end of its connection, and the server waits for Kong to close it.
 func TestHandOver(t *testing.T) {
 	r := run(t, Options{Plugin: access(pass)})
 	s := rawConn(t, r.path)

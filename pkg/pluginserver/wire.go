@@ -27,9 +27,10 @@ const eventAccess = "access"
 const methodExit = "kong.response.exit"
 
 // silent are the methods whose answer carries nothing: those that pluginsocket.proto declares with
-// `returns (google.protobuf.Empty)`. Kong answers each with an empty frame that nobody need wait for.
-// kong.service.set_upstream (Bool) and kong.nginx.set_ctx (String) declare an answer and are asked like any getter.
-// kong.response.exit is not here: it is declared Empty too, but never answered.
+// `returns (google.protobuf.Empty)`. Kong answers each with an empty frame that nobody need wait
+// for. kong.service.set_upstream (Bool) and kong.nginx.set_ctx (String) declare an answer and are
+// asked like any getter. kong.response.exit is not here: it is declared Empty too, but never
+// answered.
 var silent = map[string]bool{
 	"kong.client.authenticate": true,
 
@@ -66,7 +67,8 @@ var silent = map[string]bool{
 
 var errGarbage = errors.New("not a valid protocol message")
 
-// field is one field of a message: number holds a varint or a fixed value, bytes a length-delimited one.
+// field is one field of a message: number holds a varint or a fixed value, bytes a length-delimited
+// one.
 type field struct {
 	num    protowire.Number
 	typ    protowire.Type
@@ -74,10 +76,12 @@ type field struct {
 	bytes  []byte
 }
 
-// is tells whether the field is the wanted one in the wire type its declaration asks for. Any other is unknown, hence ignored.
+// is tells whether the field is the wanted one in the wire type its declaration asks for. Any other
+// is unknown, hence ignored.
 func (f field) is(num protowire.Number, typ protowire.Type) bool { return f.num == num && f.typ == typ }
 
-// nextField cuts the first field off a message. f.bytes keeps the capacity of b: DecodeHeaders counts on it.
+// nextField cuts the first field off a message. f.bytes keeps the capacity of b: DecodeHeaders
+// counts on it.
 func nextField(b []byte) (f field, rest []byte, err error) {
 	num, typ, n := protowire.ConsumeTag(b)
 	if n < 0 {
@@ -107,8 +111,9 @@ func nextField(b []byte) (f field, rest []byte, err error) {
 	return f, b[n:], nil
 }
 
-// cutField cuts the length-delimited field num off b if it comes next, and if its number is below 16 and its length below 16 KiB, as
-// in nearly every message. ok is false for all else, also for what nextField can read. Capacities are kept as there.
+// cutField cuts the length-delimited field num off b if it comes next, and if its number is below
+// 16 and its length below 16 KiB, as in nearly every message. ok is false for all else, also for
+// what nextField can read. Capacities are kept as there.
 func cutField(b []byte, num protowire.Number) (payload, rest []byte, ok bool) {
 	if len(b) < 2 || b[0] != byte(num)<<3|byte(protowire.BytesType) {
 		return nil, nil, false

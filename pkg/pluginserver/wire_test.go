@@ -93,7 +93,8 @@ func TestKongClosesMidAsk(t *testing.T) {
 	}
 }
 
-// An answer that is too large is an error for the handler, and the request is denied on the same connection.
+// An answer that is too large is an error for the handler, and the request is denied on the same
+// connection.
 func TestAnswerTooLarge(t *testing.T) {
 	path, h := serve(t, Options{MaxFrame: 1 << 10, Plugin: access(func(_ context.Context, e *Event) {
 		if _, err := e.Ask("kong.request.get_raw_body", nil); errors.Is(err, errFrameTooLarge) {

@@ -46,6 +46,15 @@ type Request struct {
 	formErr error // that of Form, once form is set
 
 	bodySkipped error
+
+	passing Decision
+}
+
+// Passing returns a Decision that lets the request go on as it is. It lives with the request, which
+// has one: a cached request makes few allocations.
+func (r *Request) Passing() *Decision {
+	r.passing = Decision{Pass: true}
+	return &r.passing
 }
 
 // Read fetches the headers of e's request: one PDK call.
