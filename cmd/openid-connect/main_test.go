@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -301,11 +302,9 @@ func TestHealth(t *testing.T) {
 // TestHangup: at SIGHUP the log goes on in a new file and the authorities are read anew; a file
 // that does not parse changes nothing.
 func TestHangup(t *testing.T) {
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	server := httptest.NewTLSServer(nil)
-	defer server.Close()
-	good := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	if err := os.WriteFile(ca, good, 0o600); err != nil {
+	ca := caFile(t)
+	good, err := os.ReadFile(ca)
+	if err != nil {
 		t.Fatal(err)
 	}
 	s := startServing(t, "-ca-file", ca)
@@ -339,10 +338,13 @@ func TestHangup(t *testing.T) {
 }
 
 // TestSignals: the real process drains at each of the signals that end a server, and outlives
-// SIGHUP and SIGPIPE.
+// SIGHUP and a log whose reader has gone.
 func TestSignals(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT} {
-		t.Run(signal.String(), func(t *testing.T) {
+	for _, c := range []struct {
+		signal syscall.Signal
+		toFile bool
+	}{{syscall.SIGTERM, true}, {syscall.SIGINT, true}, {syscall.SIGQUIT, true}, {syscall.SIGTERM, false}} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			dir, err := os.MkdirTemp("", "oidc")
 			if err != nil {
 				t.Fatal(err)
@@ -350,39 +352,80 @@ func TestSignals(t *testing.T) {
 			defer func() { _ = os.RemoveAll(dir) }()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
+			socket, logFile := filepath.Join(dir, "s"), filepath.Join(dir, "log")
 			cmd := exec.CommandContext(ctx, os.Args[0])
-			cmd.Env = append(os.Environ(), "TEST_SERVE=1", "OPENID_CONNECT_SOCKET="+filepath.Join(dir, "s"), "OPENID_CONNECT_LOG_FILE="+filepath.Join(dir, "log"))
-			stdout, err := cmd.StderrPipe()
+			cmd.Env = append(os.Environ(), "TEST_SERVE=1", "OPENID_CONNECT_SOCKET="+socket, "OPENID_CONNECT_CA_FILE="+caFile(t))
+			if c.toFile {
+				cmd.Env = append(cmd.Env, "OPENID_CONNECT_LOG_FILE="+logFile)
+			}
+			stderr, err := cmd.StderrPipe()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			_ = stdout.Close() // whoever reads it has gone
-			for ctx.Err() == nil {
-				if code, _, _ := call("health", "-socket", filepath.Join(dir, "s")); code == 0 {
-					break
+			_ = stderr.Close() // who reads the log has gone
+			healthy := func() bool {
+				code, _, _ := call("health", "-socket", socket)
+				return code == 0
+			}
+			for !healthy() {
+				if ctx.Err() != nil {
+					t.Fatal("it does not serve")
 				}
 			}
-			for _, harmless := range []syscall.Signal{syscall.SIGHUP, syscall.SIGPIPE} {
-				if err := cmd.Process.Signal(harmless); err != nil {
+			for range 2 { // each is logged
+				if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
 					t.Fatal(err)
 				}
-				if code, _, errOut := call("health", "-socket", filepath.Join(dir, "s")); code != 0 {
-					t.Errorf("after %v: %s", harmless, errOut)
+				if !healthy() {
+					t.Fatal("ended")
 				}
 			}
-			if err := cmd.Process.Signal(signal); err != nil {
+			if err := cmd.Process.Signal(c.signal); err != nil {
 				t.Fatal(err)
 			}
 			if err := cmd.Wait(); err != nil {
 				t.Errorf("ended with %v", err)
 			}
-			if log, _ := os.ReadFile(filepath.Join(dir, "log")); !strings.Contains(string(log), "stopped") {
+			if log, _ := os.ReadFile(logFile); c.toFile && !strings.Contains(string(log), "stopped") {
 				t.Errorf("log %q", log)
 			}
 		})
+	}
+}
+
+// caFile is a file with a good certificate.
+func caFile(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestLogIsNotWaitedFor: a FIFO that nobody reads does not hold up the process.
+func TestLogIsNotWaitedFor(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		_, err := openLog(fifo)
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		if err == nil {
+			t.Error("opened")
+		}
+	case <-time.After(patience):
+		t.Fatal("it waits for a reader")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -27,7 +28,8 @@ func openLog(name string) (*logFile, error) {
 
 // reopen goes on in the file that has the name now. Where that cannot be, the old one is kept.
 func (l *logFile) reopen() error {
-	f, err := os.OpenFile(l.name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	// Not to wait for the reader of a FIFO.
+	f, err := os.OpenFile(l.name, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return fmt.Errorf("-log-file: %w", err)
 	}
