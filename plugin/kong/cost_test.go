@@ -34,24 +34,30 @@ func frame(payload []byte) []byte {
 }
 
 // descriptor is a socket without what package net allocates.
-type descriptor int
+type descriptor struct {
+	fd     int
+	server syscall.Sockaddr
+}
 
-func (fd descriptor) Read(b []byte) (int, error)  { return syscall.Read(int(fd), b) }
-func (fd descriptor) Write(b []byte) (int, error) { return syscall.Write(int(fd), b) }
+func (d *descriptor) Read(b []byte) (int, error)  { return syscall.Read(d.fd, b) }
+func (d *descriptor) Write(b []byte) (int, error) { return syscall.Write(d.fd, b) }
+
+func (d *descriptor) dial() (err error) {
+	if d.fd, err = syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0); err == nil {
+		err = syscall.Connect(d.fd, d.server)
+	}
+	return err
+}
 
 // overSocket serves p on a Unix socket, as Kong sees it.
 func overSocket(tb testing.TB, p *plugin.Plugin) io.ReadWriter {
 	tb.Helper()
-	socket := plugintest.Serve(tb, p, nil)
-	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err == nil {
-		err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: socket})
-	}
-	if err != nil {
+	d := &descriptor{server: &syscall.SockaddrUnix{Name: plugintest.Serve(tb, p, nil)}}
+	if err := d.dial(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = syscall.Close(fd) })
-	return descriptor(fd)
+	tb.Cleanup(func() { _ = syscall.Close(d.fd) })
+	return d
 }
 
 // inProcess serves p without the kernel: what is left is the process's own work.
@@ -187,6 +193,31 @@ func newCached(tb testing.TB, serve func(testing.TB, *plugin.Plugin) io.ReadWrit
 func TestCachedAllocations(t *testing.T) {
 	w := newCached(t, overSocket)
 	if n := testing.AllocsPerRun(500, w.pass); n > 8 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestRefusedAllocations: a request without credentials, whose exit costs the connection. Accepting
+// the next one is counted, too.
+func TestRefusedAllocations(t *testing.T) {
+	w := newWire(t, overSocket, map[string]any{
+		"issuer": "https://idp.example", "auth_methods": []string{"client_credentials"}, "client_credentials_param_type": []string{"header"},
+	}, "")
+	d, end := w.conn.(*descriptor), make([]byte, 1)
+	n := testing.AllocsPerRun(300, func() {
+		w.write(w.event)
+		w.read(2)
+		w.write(w.headers)
+		w.read(2)
+		if n, err := w.conn.Read(end); n != 0 || err != nil {
+			panic(fmt.Sprint("after the exit: ", n, err))
+		}
+		_ = syscall.Close(d.fd)
+		if err := d.dial(); err != nil {
+			panic(err)
+		}
+	})
+	if n > 23 {
 		t.Errorf("%v allocations", n)
 	}
 }
