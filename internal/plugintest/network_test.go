@@ -229,7 +229,7 @@ func TestRow63Network(t *testing.T) {
 		{name: "connection refused", issuer: "http://" + closed, reason: "idp_unreachable"},
 		{name: "refused behind a name", issuer: "http://idp.test:8080/realm", resolve: map[string]string{"idp.test:8080": closed}, reason: "idp_unreachable"},
 		{name: "nobody answers", issuer: "http://" + silent.Addr().String(), config: map[string]any{"timeout": 300}, reason: "idp_timeout"},
-		{name: "nobody answers over TLS", issuer: "https://" + silent.Addr().String(), config: map[string]any{"timeout": 300}, reason: "idp_timeout"},
+		{name: "nobody answers over TLS", issuer: "https://" + silent.Addr().String(), config: map[string]any{"timeout": 1000}, reason: "idp_timeout"},
 		{name: "proxy wants a login", issuer: "http://idp.test:8080", config: map[string]any{"http_proxy": proxy.URL}, reason: "idp_proxy"},
 		{name: "proxy refuses", issuer: "http://idp.test:8080", config: map[string]any{"http_proxy": "http://" + closed}, reason: "idp_proxy"},
 		{name: "name leads to a metadata address", issuer: "http://idp.test:8080", resolve: map[string]string{"idp.test:8080": "169.254.169.254:80"}, reason: "idp_refused_address"},

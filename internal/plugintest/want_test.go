@@ -73,7 +73,8 @@ func (p *player) check(w want) {
 	after := p.count()
 	for _, e := range endpoints {
 		most := 1
-		if w.overridden["retry"] {
+		// The keys are fetched beside a token, and once more where they do not fit it.
+		if w.overridden["retry"] || e == demoidp.JWKSEndpoint && w.argument == "idp_bad_token" {
 			most = 2
 		}
 		if n := after.calls[e] - p.before.calls[e]; n > most {

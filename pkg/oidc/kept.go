@@ -72,6 +72,16 @@ func (k *kept[T]) peek() (T, uint64) {
 	return k.good, k.nth
 }
 
+// begun is the number of the newest copy whose fetch has begun, 0 if there is none.
+func (k *kept[T]) begun() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.flight != nil {
+		return k.nth + 1
+	}
+	return k.nth
+}
+
 // prime starts a fetch where there is no copy, or an old one, and waits for nothing.
 func (k *kept[T]) prime(now time.Time) {
 	k.mu.Lock()

@@ -160,37 +160,21 @@ func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 	return p.metadata.get(ctx)
 }
 
-// A Verifier judges tokens that came after it was made: what was fetched since then is new enough
-// for them and is not fetched again for their sake.
-type Verifier struct {
-	provider *Provider
-	before   []uint64 // the copies that were at hand
-}
-
 // Prime starts to fetch the document and the keys, where they are not at hand or old, and waits for
 // nothing: call it before something else that takes its time, such as asking for the token.
-func (p *Provider) Prime() Verifier {
-	now, v := p.now(), p.Verifier()
+func (p *Provider) Prime() {
+	now := p.now()
 	p.used.Store(now.UnixNano())
 	p.primeDocument(now)
 	for _, s := range p.sources {
 		s.prime(now)
 	}
-	return v
 }
-
-// Verifier is Prime without a fetch.
-func (p *Provider) Verifier() Verifier { return Verifier{provider: p, before: p.copies()} }
 
 func (p *Provider) primeDocument(now time.Time) {
 	if !p.cfg.Pseudo && p.broken == nil {
 		p.metadata.prime(now)
 	}
-}
-
-// Verify judges a token that is at hand, see Verifier.Verify.
-func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, error) {
-	return p.Verifier().Verify(ctx, raw, pol)
 }
 
 // Verify judges a token by policy with the provider's keys, see the function Verify. Where
@@ -201,10 +185,9 @@ func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, 
 // a token that they do not fit has them fetched again, at most once in RediscoveryLifetime, and
 // waits 2 s for it at most. The error is a *Rejection or, where the provider's state leaves it
 // open, a *Fault.
-func (v Verifier) Verify(ctx context.Context, raw string, pol Policy) (*Token, error) {
+func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, error) {
 	pol.HMACFromKeySet = false // a published secret is none
-	p := v.provider
-	now := p.now()
+	now, before := p.now(), p.copies()
 	p.used.Store(now.UnixNano())
 	if len(pol.Issuers) == 0 && !pol.SkipClaims && !pol.SignatureOnly {
 		var err error
@@ -219,17 +202,16 @@ func (v Verifier) Verify(ctx context.Context, raw string, pol Policy) (*Token, e
 	if pol.SkipSignature || algorithms[u.alg].kty == ktyOct {
 		return u.verify(nil, nil)
 	}
-	return p.verifySignature(ctx, &u, now, v.before)
+	return p.verifySignature(ctx, &u, now, before)
 }
 
-// copies numbers what is at hand: the document first, then each source of keys; 0 is none.
+// copies numbers what is at hand, or already on its way and so no newer: the document first, then
+// each source of keys; 0 is none. A key may have been made while a set that lacks it was on its way.
 func (p *Provider) copies() []uint64 {
 	numbers := make([]uint64, 0, 1+len(p.sources))
-	_, nth := p.metadata.peek()
-	numbers = append(numbers, nth)
+	numbers = append(numbers, p.metadata.begun())
 	for _, s := range p.sources {
-		_, nth := s.peek()
-		numbers = append(numbers, nth)
+		numbers = append(numbers, s.begun())
 	}
 	return numbers
 }

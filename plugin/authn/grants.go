@@ -106,9 +106,8 @@ func (g *grants) obtain(ctx context.Context, a *tokenAsk) (*Result, Life, error)
 	if err != nil {
 		return nil, Life{}, providerFault(err, g.env.Now())
 	}
-	verifier := g.provider.Verifier()
 	if !g.opaque.Load() && !g.access.SkipSignature {
-		verifier = g.provider.Prime() // the keys come while the token endpoint works
+		g.provider.Prime() // the keys come while the token endpoint works
 	}
 	answer, err := oauth2.RequestToken(ctx, g.provider.Client, request)
 	if err != nil {
@@ -122,7 +121,7 @@ func (g *grants) obtain(ctx context.Context, a *tokenAsk) (*Result, Life, error)
 	if keepsResponse(g.cfg, g.method) {
 		res.Response = answer.Body
 	}
-	if err := g.verify(ctx, verifier, res, a.issuedTo); err != nil {
+	if err := g.verify(ctx, res, a.issuedTo); err != nil {
 		return nil, Life{}, providerFault(err, g.env.Now())
 	}
 	g.warn(res, answer)
@@ -172,11 +171,11 @@ func advertisedAuth(md *oidc.Metadata) oauth2.AuthMethod {
 
 // verify judges the tokens of a grant. An access token that is no JWT is opaque to us and taken
 // as it is. An ID token that does not verify is dropped: nobody asked for it.
-func (g *grants) verify(ctx context.Context, v oidc.Verifier, res *Result, issuedTo []string) (err error) {
+func (g *grants) verify(ctx context.Context, res *Result, issuedTo []string) (err error) {
 	jwt := looksLikeJWT(res.AccessToken)
 	g.opaque.Store(!jwt && res.IDToken == "")
 	if jwt {
-		if res.Access, err = v.Verify(ctx, res.AccessToken, g.access); err != nil {
+		if res.Access, err = g.provider.Verify(ctx, res.AccessToken, g.access); err != nil {
 			return err
 		}
 		if g.cfg.VerifyClaims && issuedTo != nil && !namesOnly(res.Access, issuedTo) {
@@ -188,7 +187,7 @@ func (g *grants) verify(ctx context.Context, v oidc.Verifier, res *Result, issue
 	}
 	policy := g.id
 	policy.Audience = issuedTo
-	if res.ID, err = v.Verify(ctx, res.IDToken, policy); err != nil {
+	if res.ID, err = g.provider.Verify(ctx, res.IDToken, policy); err != nil {
 		res.dropIDToken()
 		if g.env.Due(day, "ID token", g.cfg.Issuer, string(g.grant)) {
 			g.env.Logger.Warn("an ID token that came with the access token is dropped: it does not verify",
