@@ -138,13 +138,16 @@ func (t *trial) awaitNew() bool {
 	if nth := t.before[0]; nth > 0 && t.cfg.JWKSEndpoint == "" && t.metadata.olderThan(leastPace, t.now) { // else it was read for this very token
 		t.metadata.demand(nth, t.now)
 	}
-	for len(flights) > 0 && t.await(flights...) {
-		if t.try() {
-			return true
-		}
+	for {
+		// Before the try: the copy of a fetch that has ended is then among the keys.
 		flights = slices.DeleteFunc(flights, ended)
+		switch {
+		case t.try(): // at first with what has landed since the last try
+			return true
+		case len(flights) == 0 || !t.await(flights...):
+			return false
+		}
 	}
-	return false
 }
 
 // awaitMoved waits for the keys in another place, if the document has just named one.

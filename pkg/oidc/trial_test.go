@@ -444,3 +444,24 @@ func TestWaitAny(t *testing.T) {
 		t.Error("ended")
 	}
 }
+
+// Keys that land just after the token was tried, so that there is no fetch to wait for, are tried
+// too: a good token at a cold start is not refused because they came in that moment.
+func TestKeysThatLandInBetween(t *testing.T) {
+	own := &place{}
+	inBubble(t, nil, []*place{own}, func(t *testing.T, p *Provider) {
+		release := make(chan struct{})
+		own.serve(func(ctx context.Context) (*KeySet, error) { <-release; return published("a")(ctx) })
+		before := p.copies()
+		u, err := inspect((&clock{t: time.Now()}).tokenBy(bubbleIssuer, "a", "a"), Policy{Issuers: []string{bubbleIssuer}}, p.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := &trial{Provider: p, u: &u, voucher: p.vouchers(&u), now: p.now(), before: before, ctx: t.Context()}
+		p.sources[0].prime(tr.now)
+		want(t, "with nothing at hand", tr.try(), false)
+		close(release)
+		synctest.Wait() // the keys are at hand now
+		want(t, "then", tr.awaitNew(), true)
+	})
+}
