@@ -142,7 +142,7 @@ func headerValue(claim any, limit int) (string, error) {
 		return "", err
 	case len(value) > limit:
 		return "", fmt.Errorf("longer than %d bytes", limit)
-	case strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+	case !kong.ValidValue(value):
 		return "", errors.New("control characters")
 	}
 	return value, nil

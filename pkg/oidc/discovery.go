@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -281,7 +280,7 @@ func get(ctx context.Context, c *egress.Client, req egress.Request) ([]byte, err
 	case resp.Status >= 300 && resp.Status < 400:
 		return nil, faultf(BadStatus, "%s answered with a redirect (%d), which is never followed", host(req.URL), resp.Status)
 	case resp.Status != http.StatusOK:
-		return nil, faultf(BadStatus, "%s answered %s", host(req.URL), strconv.Itoa(resp.Status))
+		return nil, faultf(BadStatus, "%s answered %d", host(req.URL), resp.Status)
 	}
 	return resp.Body, nil
 }

@@ -84,8 +84,8 @@ const (
 	mostMargin  = 10 * time.Second
 )
 
-// cost is how many bytes r keeps alive, about.
-func (r *Result) cost() int {
+// Cost is how many bytes r keeps alive, about: what a Keeper of Results counts.
+func (r *Result) Cost() int {
 	const own = 512
 	// The token once as it came, once in the headers that are made of it.
 	n := own + 2*len(r.AccessToken) + len(r.IDToken) + len(r.RefreshToken) + len(r.Response)
@@ -118,6 +118,3 @@ func jsonCost(v any) int {
 	}
 	return n
 }
-
-// ResultCost is the cost function of a Keeper of Results.
-func ResultCost(r *Result) int { return r.cost() }

@@ -320,8 +320,3 @@ func checkReferences(f *kongschema.Field, path string, v any, written bool, r *r
 		}
 	}
 }
-
-// Refused reports whether one of the problems is more than a warning.
-func Refused(problems []Problem) bool {
-	return slices.ContainsFunc(problems, func(p Problem) bool { return !p.Warning })
-}
