@@ -71,7 +71,7 @@ func compileHeaders(cfg *config.Config) *headerPlan {
 	for _, rule := range append(plan.upstream[:len(plan.upstream):len(plan.upstream)], plan.downstream...) {
 		plan.managed[config.FoldHeader(rule.name)] = true
 	}
-	// Also headers of what is not built yet: nobody writes them, the client included.
+	// Also headers of what is not built yet: nobody writes them, and neither may the client.
 	for _, name := range cfg.WrittenHeaders() {
 		plan.managed[name] = true
 	}

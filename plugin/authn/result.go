@@ -40,7 +40,7 @@ func (r *Result) dropIDToken() {
 //
 // A token that is handed out must still live when the upstream looks at it: with a tenth of its
 // own life left, at least a second and at most ten, a hit waits for the renewal. At an end that
-// cache_ttl_max sets the token itself goes on living, so that nothing is to be waited for.
+// cache_ttl_max sets, the token itself goes on living: no hit waits for a renewal then.
 func tokenLife(r *Result, in oauth2.Lifetime, asked time.Time, cfg *config.Config) Life {
 	ttl := cfg.CacheTTL.Duration()
 	if r.Access != nil && !r.Access.Expiry.IsZero() {

@@ -19,8 +19,8 @@
 //	unbuilt=refuse        what the field asks for is not built, and requests must not pass without
 //	                      it: any value but the default is refused
 //	unbuilt=warn          the same, but it only has no effect: a warning says so
-//	unbuilt=session|...   it belongs to these methods or fields, which are not built. Nothing is
-//	                      said of it: the method is passed over, the other field speaks
+//	unbuilt=session|...   it belongs to these methods or fields, which are not built. There
+//	                      is no message about it: that of the method or of the other field is enough
 //	ignored               the field has no effect, on purpose: docs/compatibility.md says why
 //
 // Tests hold each field to its words: Digest changes with the fields that count, and a field that no

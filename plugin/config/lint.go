@@ -120,7 +120,7 @@ func others() *kongschema.Field {
 	return &kongschema.Field{Type: "record", Fields: append(ofEveryPlugin(), anything("consumer"), protocols, anything("config"))}
 }
 
-// validate holds what stands at path against the schema, and returns what is refused.
+// validate checks what stands at path by the schema, and returns what is refused.
 func (l *linter) validate(path string, n *node, f *kongschema.Field, value map[string]any) kongschema.Errors {
 	errs := f.Validate(value)
 	for _, e := range errs.Flatten() {
