@@ -6,10 +6,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -22,6 +24,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv("DEMO_IS_CHILD") != "" {
 		main() // it exits
 	}
+	// Where the tests run under nohup, a child would ignore SIGHUP as they do. What is handled here
+	// has its default in a child.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	scratch, err := os.MkdirTemp("", "demo-test-")
 	if err != nil {
 		panic(err)

@@ -194,7 +194,10 @@ func (k *Keeper[V]) refused(key cache.Key, t *terms, r *Refusal) error {
 	return r
 }
 
-var errResting = errors.New("authn: a renewal has just failed")
+var resting = &Refusal{
+	Status: Unavailable, Reason: "idp_resting", Cause: errors.New("a renewal has just failed"),
+	Code: unavailableCode, Description: unavailableText,
+}
 
 // renewed serves e while it is renewed. Where e is so near its end that it might end on its way
 // to the upstream, it waits for the renewal; e serves to its end where that brings nothing.
@@ -221,14 +224,22 @@ func (k *Keeper[V]) renewed(ctx context.Context, key cache.Key, t *terms, q ques
 		return v, refusal
 	}
 	now = k.now()
-	e.rest(now) // one has waited in vain, the others need not
+	e.rest(now.Add(renewPause)) // one has waited in vain, the others need not
 	if now.Before(e.life.Ends) {
 		return e.value, nil
 	}
 	return k.ask(ctx, key, t, q)
 }
 
-func (e *kept[V]) rest(now time.Time) { e.rests.Store(now.Add(renewPause).UnixNano()) }
+// rest lets no renewal be tried before until, nor before any other such time.
+func (e *kept[V]) rest(until time.Time) {
+	for {
+		old := e.rests.Load()
+		if old >= until.UnixNano() || e.rests.CompareAndSwap(old, until.UnixNano()) {
+			return
+		}
+	}
+}
 
 // renewBehind renews in the background, with the credentials of the hit that found it due.
 func (k *Keeper[V]) renewBehind(key cache.Key, t *terms, q question[V], e *kept[V]) {
@@ -258,7 +269,7 @@ func (k *Keeper[V]) renew(ctx context.Context, key cache.Key, t *terms, q questi
 	case e != nil && e != old:
 		return e.value, nil
 	case !old.renewalDue(now):
-		return v, errResting
+		return v, resting
 	}
 	v, life, err := q.obtain(ctx)
 	if err != nil {
@@ -277,10 +288,8 @@ func (k *Keeper[V]) notRenewed(key cache.Key, t *terms, r *Refusal, more ...any)
 		k.values.Delete(key)
 		_ = k.refused(key, t, r) // it returns r
 	} else if old, ok := k.values.Get(key, now); ok {
-		old.rest(now)
-		if r.RetryAt.After(now.Add(renewPause)) {
-			old.rests.Store(r.RetryAt.UnixNano())
-		}
+		old.rest(now.Add(renewPause))
+		old.rest(r.RetryAt)
 	}
 	t.notRenewed(r, more...)
 	return r

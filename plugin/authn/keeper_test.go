@@ -142,6 +142,28 @@ func TestKeeperWaitsInVainOnce(t *testing.T) {
 	})
 }
 
+// TestKeeperHeedsThePause: a provider that asks for a minute is not asked again before, whoever
+// waited in vain.
+func TestKeeperHeedsThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := NewKeeper(Sizes{}, func(s string) int { return len(s) }, time.Now)
+		defer k.Close()
+		terms := &terms{remember: true, budget: time.Second, load: new(Load), notRenewed: func(*Refusal, ...any) {}}
+		q := &answers{turns: []turn{{}, {refusal: &Refusal{Status: Unavailable, RetryAt: time.Now().Add(98 * time.Second)}}}}
+		var key cache.Key
+		for range 100 {
+			if got, err := k.get(t.Context(), key, terms, q); got != "i" {
+				t.Fatalf("got %q, %v", got, err)
+			}
+			synctest.Wait()
+			time.Sleep(990 * time.Millisecond)
+		}
+		if n := q.asked.Load(); n != 2 && n != 3 { // at 98 s once more
+			t.Errorf("asked %d times", n)
+		}
+	})
+}
+
 // TestPause: a 429 speaks of one credential until a second one meets it; a 503 of everybody.
 func TestPause(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
