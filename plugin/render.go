@@ -110,7 +110,8 @@ func (r *renderer) exit(refusal *authn.Refusal, id string, now time.Time) *kong.
 	return exit
 }
 
-// seconds writes a time for Retry-After; retryAfter stands in for one that has passed or is not known.
+// seconds writes a time for Retry-After; retryAfter stands in for one that has passed or is not
+// known.
 func seconds(wait time.Duration) string {
 	if wait <= 0 {
 		wait = retryAfter

@@ -161,8 +161,8 @@ func (t *trial) awaitMoved() bool {
 	return t.try()
 }
 
-// verdict is the error for a token that no key at hand verifies. The key may be in a copy that could
-// not be fetched. A signature that a known key does not verify is wrong all the same.
+// verdict is the error for a token that no key at hand verifies. The key may be in a copy that
+// could not be fetched. A signature that a known key does not verify is wrong all the same.
 func (t *trial) verdict() error {
 	fault := t.fault
 	for i, s := range t.sources {
