@@ -1,5 +1,5 @@
-// Package examples_test runs every folder of examples as its README says: kong.yml in a gateway, a provider and an upstream in their
-// places, and request.sh against them.
+// Package examples_test runs every folder of examples as its README says: kong.yml in a gateway, a
+// provider and an upstream in their places, and request.sh against them.
 package examples_test
 
 import (
@@ -87,7 +87,8 @@ func startGateway(t *testing.T, kongYML []byte) string {
 	return proxy.URL
 }
 
-// runRequests runs the example's script, which checks the answers' statuses; that the upstream saw the token is checked here.
+// runRequests runs the example's script, which checks the answers' statuses; that the upstream saw
+// the token is checked here.
 func runRequests(t *testing.T, dir, proxy string) {
 	t.Helper()
 	for _, tool := range []string{"sh", "curl"} {

@@ -87,7 +87,8 @@ func TestCompose(t *testing.T) {
 		t.Errorf("the server's health check is %q, not %q", server.Healthcheck.Test, want)
 	}
 
-	// `docker compose up --wait` fails on a service that ends, unless another one waits for its end.
+	// `docker compose up --wait` fails on a service that ends, unless another one waits for its
+	// end.
 	for name, service := range file.Services {
 		waits := func(other string) bool {
 			return file.Services[other].DependsOn[name].Condition == "service_completed_successfully"

@@ -55,7 +55,7 @@ var owners = map[string]struct {
 	"github.com/stretchr/testify":     {"the standard testing package is enough", []string{}},
 }
 
-// judges may not be helped by what they judge.
+// apart lists, by package, what it must not import: a judge shares no code with what it judges.
 var apart = map[string][]string{
 	"internal/demoidp": {"pkg/", "plugin"},
 }

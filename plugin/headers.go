@@ -71,7 +71,7 @@ func compileHeaders(cfg *config.Config) *headerPlan {
 	for _, rule := range append(plan.upstream[:len(plan.upstream):len(plan.upstream)], plan.downstream...) {
 		plan.managed[config.FoldHeader(rule.name)] = true
 	}
-	// Also headers of what is not built yet: nobody writes them, the client included.
+	// Also headers of what is not built yet: nobody writes them, and neither may the client.
 	for _, name := range cfg.WrittenHeaders() {
 		plan.managed[name] = true
 	}
@@ -142,7 +142,7 @@ func headerValue(claim any, limit int) (string, error) {
 		return "", err
 	case len(value) > limit:
 		return "", fmt.Errorf("longer than %d bytes", limit)
-	case strings.ContainsFunc(value, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+	case !kong.ValidValue(value):
 		return "", errors.New("control characters")
 	}
 	return value, nil

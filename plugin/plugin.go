@@ -83,7 +83,7 @@ func New(o Options) *Plugin {
 	log := newRefusalLog(o.Logger, o.Now)
 	return &Plugin{
 		env: &authn.Env{
-			Results:    authn.NewKeeper(sizes, authn.ResultCost, o.Now),
+			Results:    authn.NewKeeper(sizes, (*authn.Result).Cost, o.Now),
 			ProcessKey: cache.NewKeyer(nil),
 			Registry:   oidc.NewRegistry(oidc.RegistryOptions{Now: o.Now}),
 			Egress:     egress.NewPool(egress.Options{RootCAs: o.RootCAs, Resolve: o.Resolve}),

@@ -45,7 +45,7 @@ type answer struct {
 	message string
 	body    []byte
 	invites string // a challenge that goes behind that of Bearer; "" if there is none
-	// bearer is the challenge for a refusal that says nothing of its own.
+	// bearer is the challenge for a refusal that adds nothing to it.
 	bearer kong.Header
 }
 
@@ -110,7 +110,8 @@ func (r *renderer) exit(refusal *authn.Refusal, id string, now time.Time) *kong.
 	return exit
 }
 
-// seconds writes a time for Retry-After; one that has passed, or is not known, is ours.
+// seconds writes a time for Retry-After; retryAfter stands in for one that has passed or is not
+// known.
 func seconds(wait time.Duration) string {
 	if wait <= 0 {
 		wait = retryAfter

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
@@ -159,8 +160,13 @@ func TestStaysUpUntilInterrupted(t *testing.T) {
 		t.Errorf("%d %v %s", res.StatusCode, err, body)
 	}
 	cancel()
-	if c := <-code; c != 0 {
-		t.Errorf("exit %d\n%s", c, out)
+	select {
+	case c := <-code:
+		if c != 0 {
+			t.Errorf("exit %d\n%s", c, out)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("it does not end\n%s", out)
 	}
 	nothingLeft(t)
 }

@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
-	case ctx.Err() != nil || errors.Is(err, errNotHeld): // known to whoever ended it, or told
+	case ctx.Err() != nil || errors.Is(err, errNotHeld): // the user ended it, or the story has said it
 		return 1
 	}
 	fmt.Fprintln(stderr, "demo:", err)

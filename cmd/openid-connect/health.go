@@ -38,7 +38,7 @@ func runHealth(args []string, s streams) int {
 	defer cancel()
 	host := pluginserver.NewHost(*socket)
 	defer host.Close()
-	// To end an instance that there is not changes nothing, and every server answers it.
+	// To close an instance that does not exist changes nothing, and every server answers it.
 	if err := host.CloseInstance(ctx, noInstance); err != nil {
 		fmt.Fprintf(s.err, "openid-connect health: no answer on %s: %v\n", *socket, err)
 		return 1

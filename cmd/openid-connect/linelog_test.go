@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLineLogWritesInOrder(t *testing.T) {
@@ -30,7 +31,7 @@ func TestLineLogStalledReader(t *testing.T) {
 	for range lines {
 		fmt.Fprintln(l, "line") // with nobody reading
 	}
-	read := make(chan string)
+	read := make(chan string, 1)
 	go func() {
 		all, _ := io.ReadAll(r)
 		read <- string(all)
@@ -39,7 +40,12 @@ func TestLineLogStalledReader(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got := <-read
+	var got string
+	select {
+	case got = <-read:
+	case <-time.After(patience):
+		t.Fatal("the reader does not end")
+	}
 	var dropped int
 	for _, after := range strings.Split(got, "lines=")[1:] {
 		var n int

@@ -1,5 +1,6 @@
 // Command openid-connect is the plugin server that Kong loads, and the operator's
-// tools around it: `verify` judges tokens, `lint` judges configurations.
+// tools around it: `verify` judges tokens, `lint` judges configurations, `health` asks a running
+// server whether it answers.
 package main
 
 import (

@@ -34,10 +34,10 @@ type settings struct {
 
 	tokenCacheBytes, refusalCacheBytes int64
 
-	unknown []string // variables with our prefix behind which no flag stands
+	unknown []string // variables with our prefix that belong to no flag
 }
 
-// envPrefix begins the name of every environment variable that stands behind a flag.
+// envPrefix begins the name of every environment variable that belongs to a flag.
 const envPrefix = "OPENID_CONNECT_"
 
 func (s *settings) flags() *flag.FlagSet {

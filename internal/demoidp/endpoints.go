@@ -22,8 +22,8 @@ type answer struct {
 	body   []byte
 }
 
-// handle is the provider's HTTP interface. op's own router is not used: it logs to the process's default logger, and its token endpoint
-// leaves nothing to add.
+// handle is the provider's HTTP interface. op's own router is not used: it logs to the process's
+// default logger, and its token endpoint leaves nothing to add.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	e := s.endpoint(r)
@@ -175,7 +175,8 @@ func jsonAnswer[T *oidc.DiscoveryConfiguration | *oidc.AccessTokenResponse | *oi
 	return answer{status, http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "Pragma": {"no-cache"}}, body}
 }
 
-// head writes what stands before the body, announcing length bytes; -1: chunked. A 204 has no length (RFC 9110 §8.6).
+// head writes what stands before the body, announcing length bytes; -1: chunked. A 204 has no
+// length (RFC 9110 §8.6).
 func (a answer) head(w http.ResponseWriter, length int) {
 	for k, v := range a.header {
 		w.Header()[http.CanonicalHeaderKey(k)] = v

@@ -25,19 +25,23 @@ const (
 	Garbage     Delivery = "garbage"      // the first half of the body as if it were all, so that JSON breaks off
 )
 
-// Fault is a way to misbehave at one endpoint. What is done stands in this order: wait, answer, change, deliver.
+// Fault is a way to misbehave at one endpoint. What is done stands in this order: wait, answer,
+// change, deliver.
 type Fault struct {
-	// Delay holds the request back; Hang does so until the fault is cleared or replaced, and then the provider answers as it should, whatever
-	// else stands here. An answer is made after the wait.
+	// Delay holds the request back; Hang does so until the fault is cleared or replaced, and then
+	// the provider answers as it should, whatever else stands here. An answer is made after the
+	// wait.
 	Delay time.Duration
 	Hang  bool
 
-	// Status, if not 0, answers instead of the provider, with Header and Body: a redirect is 302 and a Location.
+	// Status, if not 0, answers instead of the provider, with Header and Body: a redirect is 302
+	// and a Location.
 	Status int
 	Header http.Header
 	Body   []byte
 
-	// Mutate changes the provider's JSON answer, whatever its status. A nil map says that it was no JSON object.
+	// Mutate changes the provider's JSON answer, whatever its status. A nil map says that it was no
+	// JSON object.
 	Mutate func(map[string]any)
 
 	Deliver  Delivery
@@ -54,7 +58,8 @@ type activeFault struct {
 	cleared chan struct{} // closed when it is no longer in force
 }
 
-// SetFault makes an endpoint misbehave from the next request on, in place of what was set before; nil: it behaves again.
+// SetFault makes an endpoint misbehave from the next request on, in place of what was set before;
+// nil: it behaves again.
 func (s *Server) SetFault(e Endpoint, f *Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,7 +195,8 @@ func (f *activeFault) drip(w http.ResponseWriter, r *http.Request, a answer) {
 	}
 }
 
-// bomb writes the body and then 64 times the same 16 MiB: gzip members may follow one another (RFC 1952 §2.2).
+// bomb writes the body and then 64 times the same 16 MiB: gzip members may follow one another (RFC
+// 1952 §2.2).
 func (a answer) bomb(w http.ResponseWriter, r *http.Request) {
 	const member, members = 16 << 20, 64
 	var first, rest bytes.Buffer

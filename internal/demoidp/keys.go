@@ -24,10 +24,12 @@ type Key struct {
 	Secret []byte        // for HS*, instead of Signer
 }
 
-// NewKey makes a key that no provider publishes, 2048 bits where it is RSA, of any asymmetric algorithm of Client.Alg.
+// NewKey makes a key that no provider publishes, 2048 bits where it is RSA, of any asymmetric
+// algorithm of Client.Alg.
 func NewKey(alg string) (*Key, error) { return newKey(alg, nil) }
 
-// newKey takes shared where alg wants an RSA key and it is there already: making one costs 40 ms and more.
+// newKey takes shared where alg wants an RSA key and it is there already: making one costs 40 ms
+// and more.
 func newKey(alg string, shared *rsa.PrivateKey) (*Key, error) {
 	k := &Key{ID: strings.ToLower(alg) + "-" + rand.Text()[:8], Alg: alg}
 	var err error
@@ -97,7 +99,8 @@ type Rotation struct {
 	SameKeyIDs bool // the new keys take over the old ones' ids, which then belong to other keys; implies DropOld
 }
 
-// RotateKey makes new keys for all algorithms, publishes them and signs with them from now on. Keys that were added with Publish stay.
+// RotateKey makes new keys for all algorithms, publishes them and signs with them from now on. Keys
+// that were added with Publish stay.
 func (s *Server) RotateKey(r Rotation) error {
 	if err := s.keys.rotate(r); err != nil {
 		return err

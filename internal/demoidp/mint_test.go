@@ -13,7 +13,8 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 )
 
-// TestSign holds the standard library's signatures against go-jose, as the client with its own way to sign.
+// TestSign holds the standard library's signatures against go-jose, as the client with its own way
+// to sign.
 func TestSign(t *testing.T) {
 	algs := []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 	var clients []Client

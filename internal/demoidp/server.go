@@ -1,9 +1,11 @@
-// Package demoidp is a small OpenID Connect provider in this process: real keys, real tokens, real HTTP, for the demonstration and for
-// tests. It serves discovery, a key set and the client credentials grant (RFC 6749 §4.4) from github.com/zitadel/oidc/v3/pkg/op, records
-// what it was asked, rotates its keys, stops and comes back, and misbehaves when it is told to (Fault).
+// Package demoidp is a small OpenID Connect provider in this process: real keys, real tokens, real
+// HTTP, for the demonstration and for tests. It serves discovery, a key set and the client
+// credentials grant (RFC 6749 §4.4) from github.com/zitadel/oidc/v3/pkg/op, records what it was
+// asked, rotates its keys, stops and comes back, and misbehaves when it is told to (Fault).
 //
-// It is no provider for production: its clients' secrets stand in the source, and it hands recorded requests to whoever asks for them. It
-// has no users, no login and no other grant, and it shares no code with the plugin that it judges.
+// It is no provider for production: its clients' secrets stand in the source, and it hands recorded
+// requests to whoever asks for them. It has no users, no login and no other grant, and it shares no
+// code with the plugin that it judges.
 package demoidp
 
 import (
@@ -40,7 +42,8 @@ const (
 	maxRecorded = 1000    // token requests kept, the newest
 )
 
-// Options of a provider. The zero value is one with the default clients on a free port of the loopback.
+// Options of a provider. The zero value is one with the default clients on a free port of the
+// loopback.
 type Options struct {
 	Addr    string       // where to listen; default "127.0.0.1:0"
 	Issuer  string       // default http(s)://ADDR; may have another host and a path, such as http://keycloak.test:8080/auth/realms/master
@@ -81,7 +84,8 @@ type run struct {
 	http   *http.Server
 	cancel context.CancelFunc
 	done   chan struct{} // Serve has returned
-	// handlers is read-locked by each request: who gets the write lock after http was closed knows that all have ended.
+	// handlers is read-locked by each request: who gets the write lock after http was closed knows
+	// that all have ended.
 	handlers sync.RWMutex
 }
 
@@ -190,8 +194,8 @@ func (s *Server) serve(l net.Listener) {
 	}()
 }
 
-// Stop ends the listener and all connections, as when the provider's host goes down, and waits for the requests in progress. Keys, counts
-// and faults stay. It does nothing while stopped.
+// Stop ends the listener and all connections, as when the provider's host goes down, and waits for
+// the requests in progress. Keys, counts and faults stay. It does nothing while stopped.
 func (s *Server) Stop() {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -213,8 +217,8 @@ func (s *Server) stop() {
 	s.logger.Info("demo identity provider is stopped", "address", s.addr)
 }
 
-// Restart serves again, on the same port and with the same keys. It does nothing while running; it fails when the port has gone to another
-// or after Close.
+// Restart serves again, on the same port and with the same keys. It does nothing while running; it
+// fails when the port has gone to another or after Close.
 func (s *Server) Restart() error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -252,7 +256,8 @@ func (s *Server) Addr() string { return s.addr }
 // Issuer is the issuer of the discovery document and of the tokens.
 func (s *Server) Issuer() string { return s.issuer }
 
-// URL is the issuer's path at the real address: what the issuer would be if its name resolved to here. No slash at its end.
+// URL is the issuer's path at the real address: what the issuer would be if its name resolved to
+// here. No slash at its end.
 func (s *Server) URL() string { return s.scheme() + "://" + s.addr + s.base }
 
 func (s *Server) scheme() string {
@@ -276,7 +281,8 @@ func (s *Server) Connections() int {
 	return s.connections
 }
 
-// Await waits until an endpoint has had at least n requests: they have arrived, their answers may be under way.
+// Await waits until an endpoint has had at least n requests: they have arrived, their answers may
+// be under way.
 func (s *Server) Await(ctx context.Context, e Endpoint, n int) error {
 	for {
 		s.mu.Lock()
@@ -293,7 +299,8 @@ func (s *Server) Await(ctx context.Context, e Endpoint, n int) error {
 	}
 }
 
-// TokenRequests returns what the token endpoint was sent, the oldest first, at most the last thousand.
+// TokenRequests returns what the token endpoint was sent, the oldest first, at most the last
+// thousand.
 func (s *Server) TokenRequests() []TokenRequest {
 	s.mu.Lock()
 	defer s.mu.Unlock()

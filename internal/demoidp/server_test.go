@@ -99,7 +99,8 @@ func token(t *testing.T, s *Server, id, secret string, form url.Values) reply {
 	return r
 }
 
-// verify checks a token with go-jose against the key set that the provider serves, and returns its header and claims.
+// verify checks a token with go-jose against the key set that the provider serves, and returns its
+// header and claims.
 func verify(t *testing.T, s *Server, raw string) (jose.Header, map[string]any, error) {
 	t.Helper()
 	var set jose.JSONWebKeySet

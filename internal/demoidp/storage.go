@@ -23,8 +23,9 @@ const defaultLifetime = 5 * time.Minute
 // Client is a confidential client of the provider.
 type Client struct {
 	ID, Secret string
-	// AuthMethods are those of client_secret_basic and client_secret_post that it may use, default both. A client with only other ones, such
-	// as private_key_jwt, cannot get a token here: op does not take assertions for this grant.
+	// AuthMethods are those of client_secret_basic and client_secret_post that it may use, default
+	// both. A client with only other ones, such as private_key_jwt, cannot get a token here: op
+	// does not take assertions for this grant.
 	AuthMethods []string
 	Lifetime    time.Duration  // of its tokens, in whole seconds; default 5 minutes
 	Alg         string         // of its tokens: RS256 (default) to RS512, PS256 to PS512, ES256 to ES512, EdDSA
@@ -35,7 +36,8 @@ type Client struct {
 	Claims      map[string]any // added to its tokens; iss, sub, aud, exp, iat, nbf, client_id and jti stay op's
 }
 
-// DefaultClients are the story's clients: "service" with its secret, "kong", which has no secret, and "short", whose tokens live 5 seconds.
+// DefaultClients are the story's clients: "service" with its secret, "kong", which has no secret,
+// and "short", whose tokens live 5 seconds.
 func DefaultClients() []Client {
 	const secret = "cf4c655a-0622-4ce6-a0de-d3353ef0b714"
 	return []Client{
@@ -45,7 +47,8 @@ func DefaultClients() []Client {
 	}
 }
 
-// storage is what op asks about clients and keys. The embedded interface stands for all that belongs to endpoints that are not served.
+// storage is what op asks about clients and keys. The embedded interface stands for all that
+// belongs to endpoints that are not served.
 type storage struct {
 	op.Storage
 	clients map[string]*Client
@@ -157,7 +160,8 @@ func (g *grant) GetSubject() string    { return g.client.ID }
 func (g *grant) GetAudience() []string { return g.audience }
 func (g *grant) GetScopes() []string   { return g.scopes }
 
-// opClient is a Client as op wants it. The embedded interface stands for what belongs to users and logins.
+// opClient is a Client as op wants it. The embedded interface stands for what belongs to users and
+// logins.
 type opClient struct {
 	op.Client
 	client *Client

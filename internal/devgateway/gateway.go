@@ -48,8 +48,8 @@ type Options struct {
 
 	// ReadTimeout is how long a plugin may be silent (Kong's lua_socket_read_timeout); 0 = 60 s.
 	ReadTimeout time.Duration
-	// ClaimStep is how long a request waits before it looks again at an instance that another request
-	// starts. It looks 100 times. 0 = 100 ms.
+	// ClaimStep is how long a request waits before it looks again at an instance that another
+	// request starts. It looks 100 times. 0 = 100 ms.
 	ClaimStep time.Duration
 }
 

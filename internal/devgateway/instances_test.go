@@ -197,8 +197,8 @@ func TestWorkers(t *testing.T) {
 	}
 }
 
-// A request that began before a change has the older configuration: the instance changes back for it,
-// as in Kong. What is replaced is closed.
+// A request that began before a change has the older configuration: the instance changes back for
+// it, as in Kong. What is replaced is closed.
 func TestOlderConfiguration(t *testing.T) {
 	w := newWorld(t)
 	h := w.gw.plugins[0]

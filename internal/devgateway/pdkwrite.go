@@ -24,8 +24,9 @@ func withString(f func(p *pdk, s string) error) method {
 	}
 }
 
-// withHeader makes a method of a setter that takes a name and a value.
-func withHeader(f func(p *pdk, name string, values []string) error) method {
+// withHeader makes a method of a setter that takes a name and a value; list tells a list from a
+// single value.
+func withHeader(f func(p *pdk, name string, values []string, list bool)) method {
 	return func(p *pdk, args []byte) ([]byte, error) {
 		name, v, err := decodeKV(args)
 		if err != nil {
@@ -35,7 +36,9 @@ func withHeader(f func(p *pdk, name string, values []string) error) method {
 		if err != nil {
 			return nil, err
 		}
-		return nil, f(p, name, values)
+		_, list := v.([]any)
+		f(p, name, values, list)
+		return nil, nil
 	}
 }
 
@@ -78,25 +81,15 @@ var serviceMethods = map[string]method{
 		p.x.query, err = encodeQuery(m)
 		return nil, err
 	},
-	"kong.service.request.set_header": withHeader(func(p *pdk, name string, values []string) error {
+	"kong.service.request.set_header": withHeader(func(p *pdk, name string, values []string, _ bool) {
 		p.x.setRequestHeader(name, values, len(values) != 1)
-		return nil
 	}),
-	"kong.service.request.add_header": func(p *pdk, args []byte) ([]byte, error) {
-		name, v, err := decodeKV(args)
-		if err != nil {
-			return nil, err
-		}
-		values, err := headerValues(name, v)
-		if err != nil {
-			return nil, err
-		}
-		if _, list := v.([]any); list || len(values) == 0 {
+	"kong.service.request.add_header": withHeader(func(p *pdk, name string, values []string, list bool) {
+		if list || len(values) == 0 {
 			values = []string{"table: 0x7f0000000000"} // what Lua prints for a list, which this function does not take
 		}
 		p.x.setRequestHeader(name, append(slices.Clone(p.x.header.Values(name)), values...), true)
-		return nil, nil
-	},
+	}),
 	"kong.service.request.clear_header": withString(func(p *pdk, name string) error {
 		setHeader(p.x.header, name, nil)
 		return nil
@@ -184,14 +177,12 @@ var responseMethods = map[string]method{
 		}
 		return nil, err
 	},
-	"kong.response.set_header": withHeader(func(p *pdk, name string, values []string) error {
+	"kong.response.set_header": withHeader(func(p *pdk, name string, values []string, _ bool) {
 		setResponseHeader(p.x.response, name, values)
-		return nil
 	}),
-	"kong.response.add_header": withHeader(func(p *pdk, name string, values []string) error {
+	"kong.response.add_header": withHeader(func(p *pdk, name string, values []string, _ bool) {
 		old := p.x.response.Values(responseName(name))
 		setResponseHeader(p.x.response, name, append(slices.Clone(old), values...))
-		return nil
 	}),
 	"kong.response.clear_header": withString(func(p *pdk, name string) error {
 		setResponseHeader(p.x.response, name, nil)

@@ -18,8 +18,8 @@ const (
 // keepRunning runs a plugin server until ctx ends: with an empty environment, as Kong does, and
 // again when it dies. It ends by SIGTERM.
 func (g *Gateway) keepRunning(ctx context.Context, p Plugin) {
-	// The thread that forks must live as long as the child: the kernel may end the child with it (see
-	// ownGroup).
+	// The thread that forks must live as long as the child: the kernel may end the child with it
+	// (see ownGroup).
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for ctx.Err() == nil {

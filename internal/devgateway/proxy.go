@@ -104,7 +104,8 @@ func (g *Gateway) access(w http.ResponseWriter, x *exchange) bool {
 		return x.fail(w, http.StatusBadRequest, "Bad request")
 	}
 	x.dropHopByHop(connection)
-	// With request_buffering nginx sends a body only once it has all of it, and then with its length.
+	// With request_buffering nginx sends a body only once it has all of it, and then with its
+	// length.
 	if x.bodySize < 0 && route.entity["request_buffering"] != false {
 		switch err := x.loadBody(); {
 		case errors.Is(err, errBodyTooLarge):

@@ -40,8 +40,8 @@ func newStore(plugins map[string]*kongschema.Field, changed func(kind string)) (
 	return s, nil
 }
 
-// schema is the one that a body of that kind is held against; for a plugin it depends on the name
-// in the body.
+// schema is the one by which a body of that kind is checked; for a plugin it depends on the name in
+// the body.
 func (s *store) schema(k *kind, args map[string]any) *kongschema.Field {
 	if k.name == "plugins" {
 		name, _ := args["name"].(string)
@@ -153,7 +153,7 @@ func (s *store) update(k *kind, key string, args map[string]any) (map[string]any
 	return s.put(k, mergeRecord(s.schema(k, args), args, old), old)
 }
 
-// remove deletes an entity (DELETE); that there is none is no error, as in Kong.
+// remove deletes an entity (DELETE). If it does not exist, that is no error, as in Kong.
 func (s *store) remove(k *kind, key string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// config is Kong's client-credentials example with what a case adds; the example's own client is not used by this grant.
+// config is Kong's client-credentials example with what a case adds; the example's own client is
+// not used by this grant.
 func config(f *front, more map[string]any) map[string]any {
 	c := map[string]any{
 		"issuer":                        f.issuer(),
@@ -25,8 +26,8 @@ func config(f *front, more map[string]any) map[string]any {
 	return c
 }
 
-// The story: the plugin as its own client would have it, then only this grant, then two requests. (Its commands as forms are the
-// demonstration's to play.)
+// The story: the plugin as its own client would have it, then only this grant, then two requests.
+// (Its commands as forms are the demonstration's to play.)
 func TestStory(t *testing.T) {
 	f := newFront(t, theKeycloak(t))
 	g := newGateway(t, map[string]any{"issuer": f.issuer(), "client_id": []string{"kong"}, "client_auth": []string{"private_key_jwt"}})
@@ -90,7 +91,8 @@ func TestRightSecretAfterWrong(t *testing.T) {
 	g.get(t, "service", "wrong").refused(t, http.StatusUnauthorized)
 }
 
-// Clients of every kind that this grant can have, each with what their tokens must let through or not.
+// Clients of every kind that this grant can have, each with what their tokens must let through or
+// not.
 func TestTokens(t *testing.T) {
 	cases := map[string]struct {
 		client string
@@ -98,7 +100,8 @@ func TestTokens(t *testing.T) {
 		status int
 		alg    string
 	}{
-		// Kong's published example: its plugin authenticates with client_secret_post, and so do the forwarded credentials.
+		// Kong's published example: its plugin authenticates with client_secret_post, and so do the
+		// forwarded credentials.
 		"Kong's example": {client: "any-secret", status: 200, config: map[string]any{
 			"client_id": []string{"post"}, "client_auth": []string{"client_secret_post"},
 		}},

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// front stands between the plugin and Keycloak: it counts the calls, and can be away. Each test has its own, hence an issuer of its own
-// (Keycloak's issuer follows the Host header), so that nothing cached in one test is found by another.
+// front stands between the plugin and Keycloak: it counts the calls, and can be away. Each test has
+// its own, hence an issuer of its own (Keycloak's issuer follows the Host header), so that nothing
+// cached in one test is found by another.
 type front struct {
 	address string
 	proxy   http.Handler

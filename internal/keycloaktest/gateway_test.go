@@ -67,7 +67,8 @@ func (a *answer) readToken(t *testing.T, credentials []string) {
 	a.alg, a.kid = header.Alg, header.Kid
 }
 
-// passed fails the test unless the request went on, with a token that had not ended when the client sent it.
+// passed fails the test unless the request went on, with a token that had not ended when the client
+// sent it.
 func (a *answer) passed(t *testing.T) {
 	t.Helper()
 	if a.Status != http.StatusOK || !a.reached {

@@ -26,7 +26,8 @@ const startLimit = 3 * time.Minute
 // secret is that of every client of testdata/realm-kong.json which has one, but for secret-jwt.
 const secret = "cf4c655a-0622-4ce6-a0de-d3353ef0b714"
 
-// server is the one Keycloak of this package; nil where there is none. Tests take it through theKeycloak.
+// server is the one Keycloak of this package; nil where there is none. Tests take it through
+// theKeycloak.
 var server *keycloak
 
 func TestMain(m *testing.M) {
@@ -76,7 +77,8 @@ func theKeycloak(t *testing.T) *keycloak {
 	return server
 }
 
-// keycloak is one server process in its in-memory mode: each start imports the realm anew and makes new keys.
+// keycloak is one server process in its in-memory mode: each start imports the realm anew and makes
+// new keys.
 type keycloak struct {
 	home, dir string
 	port      int
@@ -167,8 +169,8 @@ func (k *keycloak) stop() {
 	k.cmd = nil
 }
 
-// rotate adds a key provider for RS256 with a higher priority than any before it, as an administrator does: new tokens are signed with
-// its key at once.
+// rotate adds a key provider for RS256 with a higher priority than any before it, as an
+// administrator does: new tokens are signed with its key at once.
 func (k *keycloak) rotate(t *testing.T, priority int) {
 	t.Helper()
 	ctx := t.Context()
@@ -235,7 +237,8 @@ func call(ctx context.Context, method, address, token string, body any) (int, []
 	return resp.StatusCode, answer, err
 }
 
-// freePort may lose its port to another process before Keycloak binds it; Keycloak then ends and says so.
+// freePort may lose its port to another process before Keycloak binds it; Keycloak then ends and
+// says so.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// The tests of this file stop Keycloak or change its keys: they are not parallel, so they run while no other test does.
+// The tests of this file stop Keycloak or change its keys: they are not parallel, so they run while
+// no other test does.
 
-// quickKeys lets an unknown kid fetch the keys again after a second; the default of 30 s would only make the tests longer.
+// quickKeys lets an unknown kid fetch the keys again after a second; the default of 30 s would only
+// make the tests longer.
 var quickKeys = map[string]any{"rediscovery_lifetime": 1}
 
-// A provider that is away and comes back as a new process with new keys: what is cached is served on, the rest is 503, and nobody has
-// to do anything afterwards.
+// A provider that is away and comes back as a new process with new keys: what is cached is served
+// on, the rest is 503, and nobody has to do anything afterwards.
 func TestProviderRestarted(t *testing.T) {
 	k := theKeycloak(t)
 	f := newFront(t, k)
@@ -47,7 +49,8 @@ func TestProviderStartsLater(t *testing.T) {
 	g.recovers(t, "service")
 }
 
-// A key that is new at run time is found by the first token which it signed; nothing but 503 comes before.
+// A key that is new at run time is found by the first token which it signed; nothing but 503 comes
+// before.
 func TestKeyRotation(t *testing.T) {
 	k := theKeycloak(t)
 	f := newFront(t, k)

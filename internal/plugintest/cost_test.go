@@ -18,7 +18,8 @@ func TestCost(t *testing.T) {
 	g := plugintest.Start(t, plugintest.Options{})
 	host := pluginserver.NewHost(g.Socket)
 	t.Cleanup(host.Close)
-	// Kong's defaults are in the configuration as it reaches the plugin; only the issuer is not one.
+	// Kong's defaults are in the configuration as it reaches the plugin; only the issuer is not
+	// one.
 	config, err := json.Marshal(map[string]any{"issuer": idp.Issuer()})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,8 @@ func TestCost(t *testing.T) {
 		t.Errorf("%d calls to the token endpoint", n)
 	}
 
-	// Without credentials: the query and the body are looked into only where the configuration says so.
+	// Without credentials: the query and the body are looked into only where the configuration says
+	// so.
 	config, err = json.Marshal(map[string]any{"issuer": idp.Issuer(), "client_credentials_param_type": []string{"header"}})
 	if err != nil {
 		t.Fatal(err)

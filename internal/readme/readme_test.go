@@ -1,4 +1,5 @@
-// Package readme_test holds what README.md and docs/ say against what is there: flags, files and configurations.
+// Package readme_test holds what README.md and docs/ say against what is there: flags, files and
+// configurations.
 package readme_test
 
 import (

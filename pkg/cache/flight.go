@@ -16,8 +16,8 @@ var ErrClosed = errors.New("cache: flight is closed")
 // errGoexit is what waiters get when fn ended its goroutine by runtime.Goexit.
 var errGoexit = errors.New("cache: the call ended without a result")
 
-// PanicError is what all waiters of a call get when it panicked. Its message has the panic's text only where the Go runtime wrote it: any
-// other value may be a secret, so only its type is told.
+// PanicError is what all waiters of a call get when it panicked. Its message has the panic's text
+// only where the Go runtime wrote it: any other value may be a secret, so only its type is told.
 type PanicError struct {
 	Detail string
 	Stack  []byte // of the panicking goroutine, for the log; without argument values but in hexadecimal
@@ -25,11 +25,11 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return "cache: the call panicked: " + e.Detail }
 
-// Flight lets one call at a time answer a question that many ask at once. It keeps no result after the call: callers look into their
-// cache, then ask the Flight, and the call fills the cache.
+// Flight lets one call at a time answer a question that many ask at once. It keeps no result after
+// the call: callers look into their cache, then ask the Flight, and the call fills the cache.
 //
-// Calls run in goroutines of the Flight, with a context of their own: a caller that leaves takes nothing away from the others. Calls of
-// different keys share nothing. Close ends them all.
+// Calls run in goroutines of the Flight, with a context of their own: a caller that leaves takes
+// nothing away from the others. Calls of different keys share nothing. Close ends them all.
 type Flight[V any] struct {
 	ctx    context.Context // of the Flight's own calls: its lifetime, not a request's
 	cancel context.CancelFunc
@@ -52,9 +52,11 @@ func NewFlight[V any]() *Flight[V] {
 	return &Flight[V]{ctx: ctx, cancel: cancel, calls: make(map[Key]*call[V])}
 }
 
-// Do returns the result of the call for k that is under way, or starts it with fn. fn runs with a context that ends after budget and at
-// Close, and which it must obey; it carries none of ctx's values. When ctx ends first, Do returns ctx.Err(), and the call goes on for the
-// others and for what it stores. The result is shared: nobody may change it. Errors besides fn's own: ErrClosed, *PanicError.
+// Do returns the result of the call for k that is under way, or starts it with fn. fn runs with a
+// context that ends after budget and at Close, and which it must obey; it carries none of ctx's
+// values. When ctx ends first, Do returns ctx.Err(), and the call goes on for the others and for
+// what it stores. The result is shared: nobody may change it. Errors besides fn's own: ErrClosed,
+// *PanicError.
 func (f *Flight[V]) Do(ctx context.Context, k Key, budget time.Duration, fn func(context.Context) (V, error)) (V, error) {
 	var zero V
 	if err := ctx.Err(); err != nil {
@@ -77,14 +79,16 @@ func (f *Flight[V]) Do(ctx context.Context, k Key, budget time.Duration, fn func
 	}
 }
 
-// Go starts fn for k in the background, as Do does, and does not wait. It returns false, and fn will not run, when a call for k is under
-// way already or the Flight is closed. Whoever calls Do meanwhile shares the result.
+// Go starts fn for k in the background, as Do does, and does not wait. It returns false, and fn
+// will not run, when a call for k is under way already or the Flight is closed. Whoever calls Do
+// meanwhile shares the result.
 func (f *Flight[V]) Go(k Key, budget time.Duration, fn func(context.Context) (V, error)) bool {
 	_, started := f.join(k, budget, fn)
 	return started
 }
 
-// Close cancels the calls that are under way and waits for them. What is asked afterwards gets ErrClosed. It may be called again.
+// Close cancels the calls that are under way and waits for them. What is asked afterwards gets
+// ErrClosed. It may be called again.
 func (f *Flight[V]) Close() {
 	f.mu.Lock()
 	f.closed = true
@@ -126,7 +130,8 @@ func (f *Flight[V]) run(k Key, c *call[V], budget time.Duration, fn func(context
 	c.value, c.err = value, err
 }
 
-// Recovered is the error for a value that recover returned. Call it in the deferred function, where the stack still is the panic's.
+// Recovered is the error for a value that recover returned. Call it in the deferred function, where
+// the stack still is the panic's.
 func Recovered(x any) *PanicError {
 	e := &PanicError{Detail: fmt.Sprintf("%T", x), Stack: debug.Stack()}
 	if err, ok := x.(runtime.Error); ok {

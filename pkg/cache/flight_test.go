@@ -113,7 +113,8 @@ func TestFlightBudget(t *testing.T) {
 	})
 }
 
-// TestFlightBadEndings: whatever way fn ends, its waiters are released, the next call works, and no secret is in the message.
+// TestFlightBadEndings: whatever way fn ends, its waiters are released, the next call works, and no
+// secret is in the message.
 func TestFlightBadEndings(t *testing.T) {
 	failed := errors.New("no")
 	var m map[string]int

@@ -10,11 +10,12 @@ import (
 	"sync"
 )
 
-// Key names an entry. It is an HMAC, so it tells nothing of the secrets that went into it, and whoever chooses the fields cannot choose the
-// key.
+// Key names an entry. It is an HMAC, so it tells nothing of the secrets that went into it, and
+// whoever chooses the fields cannot choose the key.
 type Key [sha256.Size]byte
 
-// Keyer makes keys. Make it with NewKeyer; copies are the same Keyer. It is safe for concurrent use.
+// Keyer makes keys. Make it with NewKeyer; copies are the same Keyer. It is safe for concurrent
+// use.
 type Keyer struct {
 	states *sync.Pool // of *keyState
 }
@@ -24,11 +25,12 @@ type keyState struct {
 	buf []byte // empty between keys, and its room cleared
 }
 
-// maxKept is the size from which on a buffer is not kept for the next key: one long token would stay in memory for ever.
+// maxKept is the size from which on a buffer is not kept for the next key: one long token would
+// stay in memory for ever.
 const maxKept = 4 << 10
 
-// NewKeyer returns a Keyer for secret. Keyers with the same secret make the same keys; an empty secret stands for a random one, made anew
-// at each call.
+// NewKeyer returns a Keyer for secret. Keyers with the same secret make the same keys; an empty
+// secret stands for a random one, made anew at each call.
 func NewKeyer(secret []byte) Keyer {
 	own := append([]byte(nil), secret...)
 	if len(own) == 0 {
@@ -40,8 +42,9 @@ func NewKeyer(secret []byte) Keyer {
 	}}}
 }
 
-// Key returns the HMAC-SHA-256 of kind and fields, each behind its length in eight bytes, so that no two different lists are one message.
-// Bytes count as they are: case and Unicode normal forms differ.
+// Key returns the HMAC-SHA-256 of kind and fields, each behind its length in eight bytes, so that
+// no two different lists are one message. Bytes count as they are: case and Unicode normal forms
+// differ.
 func (k Keyer) Key(kind string, fields ...string) Key {
 	st := k.states.Get().(*keyState)
 	size := 8 + len(kind)

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestKeyerTellsListsApart is row 40 of security.md: each pair could be one key to a hash without lengths, or to one that normalises.
+// TestKeyerTellsListsApart is row 40 of security.md: each pair could be one key to a hash without
+// lengths, or to one that normalises.
 func TestKeyerTellsListsApart(t *testing.T) {
 	lists := [][]string{
 		{"k", "a", "bc"},

@@ -56,7 +56,8 @@ type Memory[V any] struct {
 	shards []*shard[V]
 }
 
-// Stats counts since the memory was made; Entries is as of now and counts ended values that nobody has come upon yet.
+// Stats counts since the memory was made; Entries is as of now and counts ended values that nobody
+// has come upon yet.
 type Stats struct {
 	Hits, Misses uint64
 	Evictions    uint64 // live values that had to make room

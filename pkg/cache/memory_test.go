@@ -110,7 +110,8 @@ func TestMemoryTTL(t *testing.T) {
 	}
 }
 
-// TestMemoryEndedGoFirst: what has ended makes room before what is alive, although it was hit, and does not count as evicted.
+// TestMemoryEndedGoFirst: what has ended makes room before what is alive, although it was hit, and
+// does not count as evicted.
 func TestMemoryEndedGoFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory[uint64](Bounds{Entries: 10}, nil)
@@ -139,7 +140,8 @@ func TestMemoryEndedGoFirst(t *testing.T) {
 	})
 }
 
-// TestMemoryShrinksWithTraffic: ended entries go while others come, long before the bound asks for it.
+// TestMemoryShrinksWithTraffic: ended entries go while others come, long before the bound asks for
+// it.
 func TestMemoryShrinksWithTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory[uint64](Bounds{Entries: 100_000}, nil)
@@ -158,8 +160,8 @@ func TestMemoryShrinksWithTraffic(t *testing.T) {
 	})
 }
 
-// TestMemoryHotSetSurvivesFlood is row 44 of security.md: a million random credentials, of which nothing may push out what is in use, and
-// memory must stay within the bound.
+// TestMemoryHotSetSurvivesFlood is row 44 of security.md: a million random credentials, of which
+// nothing may push out what is in use, and memory must stay within the bound.
 func TestMemoryHotSetSurvivesFlood(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million inserts")
@@ -256,8 +258,9 @@ func TestMemoryBytes(t *testing.T) {
 	m.check(t)
 }
 
-// TestMemoryAgainstModel plays random operations against a plain map: what Get returns is what was Set last, and nothing that was deleted
-// or has ended comes back. Evictions may make it forget, no more.
+// TestMemoryAgainstModel plays random operations against a plain map: what Get returns is what was
+// Set last, and nothing that was deleted or has ended comes back. Evictions may make it forget, no
+// more.
 func TestMemoryAgainstModel(t *testing.T) {
 	type kept struct {
 		v    int

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// metadata are the networks at which clouds tell an instance its secrets, as far as they
-// are not link-local: AWS, Google, Alibaba, Azure, Oracle.
+// metadata are the networks at which clouds tell an instance its secrets, beside the link-local
+// ones: AWS, Google, Alibaba, Azure, Oracle.
 var metadata = []netip.Prefix{
 	netip.MustParsePrefix("fd00:ec2::/32"),
 	netip.MustParsePrefix("fd20:ce::254/128"),

@@ -95,7 +95,8 @@ func TestRefusedAddresses(t *testing.T) {
 		"fe80::1%lo": true,
 		// All of AWS's network, and its neighbours.
 		"fd00:ec2::23": true, "fd00:ec2:ffff::1": true, "fd00:ec1::254": false, "fd00:ec3::254": false,
-		// IPv4 inside IPv6: the metadata service, another cloud's, multicast, and addresses that are fine.
+		// IPv4 inside IPv6: the metadata service, another cloud's, multicast, and addresses that
+		// are fine.
 		"::ffff:100.100.100.200": true, "::ffff:10.0.0.1": false, "::ffff:0.0.0.0": true,
 		"::169.254.169.254": true, "::10.0.0.1": false,
 		"::ffff:0:169.254.169.254": true, "::ffff:0:10.0.0.1": false,

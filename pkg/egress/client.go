@@ -143,7 +143,7 @@ func (c *Client) Do(ctx context.Context, req Request) (*Response, error) {
 	if !errors.As(err, &e) || !e.stale {
 		return resp, err
 	}
-	// The others kept since are likely as dead: the next try shall not meet them.
+	// The other kept connections are most likely dead too: the next try must not use them.
 	c.leaveBehind(transport)
 	if again == nil {
 		return nil, err

@@ -81,7 +81,7 @@ func (d *dialer) dialProxy(ctx context.Context, proxy *url.URL) (net.Conn, error
 }
 
 // within runs connect as one of the Pool's dials. http.Transport has detached ctx from the
-// request that wants the connection, so that this is the only end it has.
+// request that wants the connection, so nothing else would end it.
 func (d *dialer) within(ctx context.Context, addr string, connect func(context.Context) (net.Conn, error)) (net.Conn, error) {
 	if !d.pool.begin() {
 		return nil, &Error{Kind: Canceled, Host: addr, reason: "the process is ending"}
@@ -110,7 +110,7 @@ func (d *dialer) race(ctx context.Context, host string, connect func(context.Con
 		conn net.Conn
 		err  error
 	}
-	// Ends the losers. Who has won no longer listens to it.
+	// Ends the attempts that lost. The connection that won no longer depends on it.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan result)

@@ -250,7 +250,12 @@ func TestCallsAtOnce(t *testing.T) {
 		})
 	}
 	for range 32 {
-		<-arrived
+		select {
+		case <-arrived:
+		case <-time.After(time.Minute):
+			close(release)
+			t.Fatalf("%d calls at once, want 32", at.Load())
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()

@@ -75,8 +75,8 @@ func (p *proxies) of(target *url.URL) (*url.URL, string) {
 	return p.plain, p.plainAuth
 }
 
-// ofPlain is http.Transport's Proxy: only http targets are its matter, the tunnel for
-// https is the dialer's, within the time for connecting.
+// ofPlain is http.Transport's Proxy, for http targets only. The dialer makes the tunnels for https,
+// so that they count in the time for connecting.
 func (p *proxies) ofPlain(r *http.Request) (*url.URL, error) {
 	if r.URL.Scheme != "http" {
 		return nil, nil
@@ -121,8 +121,8 @@ func tunnel(ctx context.Context, conn net.Conn, target, auth string) error {
 	return nil
 }
 
-// readStatus reads the header of an answer to CONNECT. http.ReadResponse would make of its
-// Content-Length and Transfer-Encoding a body, which there is not.
+// readStatus reads the header of an answer to CONNECT. http.ReadResponse would read a body
+// where it has Content-Length or Transfer-Encoding; this answer has none (RFC 9110 §9.3.6).
 func readStatus(r *textproto.Reader) (status int, err error) {
 	for status < 200 {
 		line, err := r.ReadLine()

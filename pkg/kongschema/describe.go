@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// Describe fills in the descriptions of a schema that Of derived, from the comments above the fields in the Go sources
-// of their package (test files excepted). A field without a comment is an error.
+// Describe fills in the descriptions of a schema that Of derived, from the comments above the
+// fields in the Go sources of their package (test files excepted). A field without a comment is an
+// error.
 func Describe(f *Field, sources fs.FS) error {
 	docs, err := ReadComments(sources)
 	if err != nil {

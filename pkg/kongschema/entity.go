@@ -47,8 +47,8 @@ func (f *Field) runCheck(check EntityCheck, v map[string]any, errs Errors) strin
 	return ""
 }
 
-// skips tells what Kong does not check: a record with a reference that is not resolved yet, and for the pairwise rules
-// one whose fields are wrong already.
+// skips tells what Kong does not check: a record with a reference that is not resolved yet, and for
+// the pairwise rules one whose fields are wrong already.
 func (f *Field) skips(check EntityCheck, v map[string]any, errs Errors) bool {
 	names := check.fields()
 	tolerant := check.MutuallyRequired == nil && check.MutuallyExclusive == nil

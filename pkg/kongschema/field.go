@@ -1,12 +1,13 @@
-// Package kongschema turns a Go struct into the schema that Kong reads from a plugin server, and holds
-// configurations against such a schema with Kong's own defaults, rules and messages.
+// Package kongschema turns a Go struct into the schema that Kong reads from a plugin server, and
+// holds configurations against such a schema with Kong's own defaults, rules and messages.
 //
-// A struct's fields declare themselves in a tag (see Of); their comments become descriptions (see Describe). The
-// result is a tree of Field that marshals to Kong's form and can be read back from it (see Parse), so that another
-// program can validate with nothing but the dumped JSON.
+// A struct's fields declare themselves in a tag (see Of); their comments become descriptions (see
+// Describe). The result is a tree of Field that marshals to Kong's form and can be read back from
+// it (see Parse), so that another program can validate with nothing but the dumped JSON.
 //
-// Not its job: what the fields mean, rules that JSON cannot carry, and fields that need code in Kong (shorthands,
-// transformations, custom checks). The texts read: kong/db/schema/init.lua and metaschema.lua of Kong 3.9.
+// Not its job: what the fields mean, rules that JSON cannot carry, and fields that need code in
+// Kong (shorthands, transformations, custom checks). The texts read: kong/db/schema/init.lua and
+// metaschema.lua of Kong 3.9.
 package kongschema
 
 import (
@@ -17,8 +18,8 @@ import (
 	"reflect"
 )
 
-// Field is a field of a Kong schema, or a whole schema (a record with the schema's name). The zero value of an
-// attribute leaves it out.
+// Field is a field of a Kong schema, or a whole schema (a record with the schema's name). The zero
+// value of an attribute leaves it out.
 type Field struct {
 	Name        string `json:"-"`
 	Type        string `json:"type,omitempty"` // string, number, integer, boolean, array, set, map, record, foreign
@@ -83,8 +84,8 @@ func (f *Field) Since() string { return f.since }
 // Tag is what another tag than `kong` says of the field's Go declaration, or "".
 func (f *Field) Tag(key string) string { return f.tag.Get(key) }
 
-// KeepsNull reports whether a field left without a value on purpose stays so: lists, and texts marked `none`. Any
-// other field with a default gets it back.
+// KeepsNull reports whether a field left without a value on purpose stays so: lists, and texts
+// marked `none`. Any other field with a default gets it back.
 func (f *Field) KeepsNull() bool {
 	return f.none || f.Default == nil && !(f.Type == "record" && f.Required) || f.Type == "array" || f.Type == "set"
 }
@@ -111,8 +112,8 @@ func (fs Fields) MarshalJSON() ([]byte, error) {
 	return json.Marshal(list)
 }
 
-// explicit is the field with `required` said in full where Kong would make it up: its entities take every record for
-// required that does not say otherwise (kong/db/schema/entity.lua).
+// explicit is the field with `required` said in full where Kong would make it up: its entities take
+// every record for required that does not say otherwise (kong/db/schema/entity.lua).
 func (f *Field) explicit() any {
 	if f.Type != "record" || f.Required {
 		return f
@@ -192,7 +193,8 @@ type Deprecation struct {
 	ReplacedWith     []Replacement `json:"replaced_with,omitempty"`
 }
 
-// Replacement is the path of a field that takes a deprecated one's place, from the record that has both.
+// Replacement is the path of a field that takes a deprecated one's place, from the record that has
+// both.
 type Replacement struct {
 	Path []string `json:"path"`
 }
@@ -207,8 +209,8 @@ type EntityCheck struct {
 	MutuallyExclusive []string     `json:"mutually_exclusive,omitempty"`
 }
 
-// Conditional holds a field to a rule when another matches one. The matches carry only the attributes of rules; the
-// rest is the field's own.
+// Conditional holds a field to a rule when another matches one. The matches carry only the
+// attributes of rules; the rest is the field's own.
 type Conditional struct {
 	IfField   string `json:"if_field"`
 	IfMatch   *Field `json:"if_match"`
@@ -233,8 +235,8 @@ func (f *Field) Document() (json.RawMessage, error) {
 	return raw, nil
 }
 
-// Parse reads a whole schema from Kong's JSON. It knows the attributes of Field and refuses any other; CheckSchema
-// tells whether Kong would take it.
+// Parse reads a whole schema from Kong's JSON. It knows the attributes of Field and refuses any
+// other; CheckSchema tells whether Kong would take it.
 func Parse(raw []byte) (*Field, error) {
 	var doc document
 	if err := decodeStrict(raw, &doc); err != nil {
@@ -248,8 +250,8 @@ func Parse(raw []byte) (*Field, error) {
 	return f, nil
 }
 
-// requireRecords makes the records required that do not say whether they are, as Kong does for all that is reached
-// through records (kong/db/schema/entity.lua).
+// requireRecords makes the records required that do not say whether they are, as Kong does for all
+// that is reached through records (kong/db/schema/entity.lua).
 func (f *Field) requireRecords() {
 	for _, sub := range f.Fields {
 		if sub.Type == "record" {

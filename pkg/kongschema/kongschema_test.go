@@ -240,7 +240,8 @@ func TestAssignAndEncode(t *testing.T) {
 	}
 }
 
-// TestRecordsWithoutRequired: what kong/db/schema/entity.lua does, and what a dump must therefore say.
+// TestRecordsWithoutRequired: what kong/db/schema/entity.lua does, and what a dump must therefore
+// say.
 func TestRecordsWithoutRequired(t *testing.T) {
 	const inner = `"type":"record","fields":[{"a":{"type":"string","required":true}}]`
 	f, err := Parse([]byte(`{"name":"x","fields":[
@@ -306,8 +307,8 @@ func FuzzReadJSON(f *testing.F) {
 	})
 }
 
-// TestCheckSchema holds CheckSchema against the verdicts of Kong 3.9.1's own metaschema (kong/db/schema/metaschema.lua,
-// run under LuaJIT).
+// TestCheckSchema holds CheckSchema against the verdicts of Kong 3.9.1's own metaschema
+// (kong/db/schema/metaschema.lua, run under LuaJIT).
 func TestCheckSchema(t *testing.T) {
 	raw, err := os.ReadFile("testdata/metaschema-verdicts.json")
 	if err != nil {

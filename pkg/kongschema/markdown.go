@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// Markdown is the reference of a record that Of derived and Describe described: one section for each struct that the
-// record's own struct embeds, one below it for each nested record, with a table of fields.
+// Markdown is the reference of a record that Of derived and Describe described: one section for
+// each struct that the record's own struct embeds, one below it for each nested record, with a
+// table of fields.
 func Markdown(f *Field, docs Comments) string {
 	var out strings.Builder
 	var owner reflect.Type
@@ -137,7 +138,8 @@ func codes(list []any) string {
 	return strings.Join(words, " ")
 }
 
-// spaced puts spaces between the words of a Go name: "TokenRequests" is "Token requests", "HTTPClient" "HTTP client".
+// spaced puts spaces between the words of a Go name: "TokenRequests" is "Token requests",
+// "HTTPClient" "HTTP client".
 func spaced(name string) string {
 	upper := func(i int) bool { return i < len(name) && name[i] >= 'A' && name[i] <= 'Z' }
 	var out strings.Builder

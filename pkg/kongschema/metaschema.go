@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// CheckSchema holds the JSON of a plugin's schema to the rules of Kong 3.9's metaschema and lists what would keep Kong
-// from starting, each with its path. It is made for schemas from JSON: what needs a Lua function is refused.
+// CheckSchema holds the JSON of a plugin's schema to the rules of Kong 3.9's metaschema and lists
+// what would keep Kong from starting, each with its path. It is made for schemas from JSON: what
+// needs a Lua function is refused.
 func CheckSchema(raw []byte) []string {
 	tree, err := ReadJSON(raw)
 	if err != nil {
@@ -162,7 +163,8 @@ func (m *metaCheck) values(path string, f map[string]any) {
 	}
 }
 
-// entityRules are the rules across fields that JSON can carry, with the members of those that are records.
+// entityRules are the rules across fields that JSON can carry, with the members of those that are
+// records.
 var entityRules = map[string][]string{
 	"at_least_one_of": nil, "only_one_of": nil, "distinct": nil, "mutually_required": nil, "mutually_exclusive": nil,
 	"conditional":                 {"if_field", "if_match", "then_field", "then_match", "then_err"},

@@ -13,10 +13,10 @@ type Enums map[reflect.Type][]string
 // EntityChecker is implemented by structs with rules across their fields.
 type EntityChecker interface{ EntityChecks() []EntityCheck }
 
-// Of derives the record that describes a struct type. Embedded structs are part of it; a field without the tag `kong`
-// is not. Go's types give Kong's: a string kind, bool, integer kinds (integer), float kinds (number), slices (array),
-// structs (record), maps; a pointer may be left without a value. The tag is `kong:"name,option,option=value"`, lists
-// are separated by |:
+// Of derives the record that describes a struct type. Embedded structs are part of it; a field
+// without the tag `kong` is not. Go's types give Kong's: a string kind, bool, integer kinds
+// (integer), float kinds (number), slices (array), structs (record), maps; a pointer may be left
+// without a value. The tag is `kong:"name,option,option=value"`, lists are separated by |:
 //
 //	required, referenceable, encrypted, uuid    as Kong's (referenceable of a list is its elements')
 //	set, integer                                Kong's type, instead of array and number

@@ -47,8 +47,9 @@ func Join(path, name string) string {
 	return path + "." + name
 }
 
-// Assign sets the Go struct that into points to from a value that Validate has accepted. The schema must come from
-// Of with that struct's type. What does not fit is a FieldError: an integer that Kong takes and Go has no room for.
+// Assign sets the Go struct that into points to from a value that Validate has accepted. The schema
+// must come from Of with that struct's type. What does not fit is a FieldError: an integer that
+// Kong takes and Go has no room for.
 func (f *Field) Assign(v map[string]any, into any) error {
 	target := reflect.ValueOf(into)
 	if target.Kind() != reflect.Pointer || target.IsNil() || target.Elem().Kind() != reflect.Struct {
@@ -148,8 +149,9 @@ func (f *Field) assignMap(v map[string]any, to reflect.Value) error {
 	return nil
 }
 
-// Encode is the reverse of Assign: the value of a struct (or a pointer to one) in the form of encoding/json, with null
-// for nil pointers, nil slices and empty strings. It reveals secrets: never log its result.
+// Encode is the reverse of Assign: the value of a struct (or a pointer to one) in the form of
+// encoding/json, with null for nil pointers, nil slices and empty strings. It reveals secrets:
+// never log its result.
 func (f *Field) Encode(from any) map[string]any {
 	v, _ := f.encode(reflect.Indirect(reflect.ValueOf(from))).(map[string]any)
 	return v

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// rules are Kong's validators in Kong's order; each returns its message, or "" when it holds or is not declared.
+// rules are Kong's validators in Kong's order; each returns its message, or "" when it holds or is
+// not declared.
 var rules = []func(f *Field, v any) string{
 	ruleEqual, ruleOneOf, ruleNumber, ruleFormat, ruleLength, rulePattern, ruleContains,
 }
@@ -159,8 +160,8 @@ var luaClasses = map[byte]string{
 	's': ` \t\n\v\f\r`, 'u': `A-Z`, 'w': `A-Za-z0-9`, 'x': `A-Fa-f0-9`,
 }
 
-// luaMatch reports whether a Lua pattern matches somewhere in s. A pattern that Go cannot express (%b, %f, captures
-// by position) matches nothing.
+// luaMatch reports whether a Lua pattern matches somewhere in s. A pattern that Go cannot express
+// (%b, %f, captures by position) matches nothing.
 func luaMatch(pattern, s string) bool {
 	re, err := regexp.Compile(goPattern(pattern))
 	return err == nil && re.MatchString(s)

@@ -11,11 +11,13 @@ import (
 	"strings"
 )
 
-// Errors is Kong's tree of messages: by field name a message, the Errors of a record, or a list with null for the
-// elements that are right; under "@entity" a list of the messages of rules across fields.
+// Errors is Kong's tree of messages: by field name a message, the Errors of a record, or a list
+// with null for the elements that are right; under "@entity" a list of the messages of rules across
+// fields.
 type Errors map[string]any
 
-// Flatten lists the messages with the path of their field, sorted. Positions in lists count from 1, as in Kong.
+// Flatten lists the messages with the path of their field, sorted. Positions in lists count from 1,
+// as in Kong.
 func (e Errors) Flatten() []FieldError { return flatten("", e, nil) }
 
 // FieldError is one message of a tree. Its text is "field: message".
@@ -47,8 +49,9 @@ func flatten(path string, node any, into []FieldError) []FieldError {
 	return into
 }
 
-// Complete returns a copy of a record's value as Kong stores it: absent fields have their defaults, records that are
-// required are filled in, sets have no repeated values. Explicit nulls stay, absent fields without a default become null.
+// Complete returns a copy of a record's value as Kong stores it: absent fields have their defaults,
+// records that are required are filled in, sets have no repeated values. Explicit nulls stay,
+// absent fields without a default become null.
 func (f *Field) Complete(v map[string]any) map[string]any {
 	out := make(map[string]any, len(f.Fields))
 	for name, value := range v {
@@ -106,8 +109,9 @@ func (f *Field) complete(value any) any {
 	return value
 }
 
-// Validate holds a record's value against the schema and returns Kong's tree of messages, nil when there are none.
-// Nested records are completed first, as Kong does; the value itself should come from Complete.
+// Validate holds a record's value against the schema and returns Kong's tree of messages, nil when
+// there are none. Nested records are completed first, as Kong does; the value itself should come
+// from Complete.
 func (f *Field) Validate(v map[string]any) Errors {
 	errs, known := Errors{}, 0
 	for _, sub := range f.Fields {
@@ -178,8 +182,8 @@ func (f *Field) checkNull() any {
 	return nil
 }
 
-// checkType returns the value in the form that the rules read: numbers as float64, an empty object as an empty list
-// where a list is expected (Lua has one empty table).
+// checkType returns the value in the form that the rules read: numbers as float64, an empty object
+// as an empty list where a list is expected (Lua has one empty table).
 func (f *Field) checkType(value any) (any, any) {
 	switch f.Type {
 	case "string":

@@ -28,7 +28,7 @@ type Error struct {
 	RetryAfter  time.Duration // 0 to 1 h; 0 if the endpoint does not say
 }
 
-// Refused is the Reason of a Code that is none of the registered ones.
+// Refused is the Reason of a Code that is not registered.
 const Refused = "idp_refused"
 
 // Reason is Code if that is one of a fixed list, else Refused. What is kept or counted by

@@ -87,8 +87,8 @@ func (r *Request) build() (*outgoing, error) {
 // public are the parameters and headers that an error may repeat.
 var public = []string{"grant_type", "scope", "audience", "resource", "client_id", "client_assertion_type", "Accept", "Content-Type", "User-Agent"}
 
-// repeats reports whether text holds something that was sent and is not public, in any
-// of the forms that an endpoint may have it in.
+// repeats reports whether text holds something that was sent and is not public, in any form in
+// which an endpoint may have received it.
 func (o *outgoing) repeats(text string) bool {
 	var secrets []string
 	for _, part := range []map[string][]string{o.form, o.header} {
@@ -107,7 +107,7 @@ func (o *outgoing) repeats(text string) bool {
 	unescaped, _ := url.QueryUnescape(text)
 	for _, form := range []string{text, unescaped, html.UnescapeString(text)} {
 		for _, secret := range secrets {
-			// A shorter one stands in many words, and is not told by that.
+			// A shorter one is a part of many words: to find it there means nothing.
 			if len(secret) >= 4 && strings.Contains(form, plain(secret, len(secret))) {
 				return true
 			}

@@ -124,7 +124,7 @@ func formEncodeOnce(v string) string {
 }
 
 // isFormEncoded reports whether each % of v begins a %XX and all else needs no encoding.
-// A plus needs it: whether it is a space or a plus is not to be seen.
+// A plus needs it: nobody can tell whether it stands for a space or for itself.
 func isFormEncoded(v string) bool {
 	for i := 0; i < len(v); i++ {
 		switch c := v[i]; {

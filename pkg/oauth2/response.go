@@ -31,8 +31,8 @@ type Lifetime struct {
 // Duration is the lifetime; zero means unknown or not to be kept, see Known.
 func (l Lifetime) Duration() time.Duration { return time.Duration(l.Seconds) * time.Second }
 
-// parseTokenResponse makes of an answer a token response, an *Error or a *BadResponse.
-// repeats tells which of its texts hold what was sent.
+// parseTokenResponse turns an answer into a token response, an *Error or a *BadResponse.
+// repeats reports whether a text of the answer holds what was sent.
 func parseTokenResponse(resp *egress.Response, now time.Time, repeats func(string) bool) (*TokenResponse, error) {
 	switch {
 	case resp.Status >= 300 && resp.Status < 400:

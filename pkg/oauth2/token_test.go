@@ -359,7 +359,7 @@ func TestStaleConnection(t *testing.T) {
 					want = 3
 				}
 				if got := requests.Load(); got != want {
-					t.Errorf("%d requests, want %d", got, want)
+					t.Fatalf("%d requests, want %d", got, want) // each has put an assertion into the channel
 				}
 				seen := map[string]bool{}
 				for range want {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,8 +25,8 @@ const (
 )
 
 // Fault is the error of a provider that cannot be used now: nothing is said about the
-// token at hand. It is told from a *Rejection by errors.As, and errors.Is finds its Kind
-// and, behind it, an *egress.Error. Its text is safe to log and not for a client.
+// token at hand. errors.As tells it from a *Rejection; errors.Is finds its Kind and, behind it, an
+// *egress.Error. Its text is safe to log and not for a client.
 type Fault struct {
 	Kind       egress.Kind
 	RetryAfter time.Duration // until the provider is asked again; 0 if that may be at once
@@ -252,8 +251,9 @@ func (d discovery) fetch(ctx context.Context, c *egress.Client, header http.Head
 }
 
 // fetchKeys asks for a key set. One without a usable key is an error: it must not take
-// the place of a good one, nor ever mean that there is nothing to verify. But where it has none
-// because it publishes private keys, it does: the good one may have their public halves.
+// the place of a good one, nor ever mean that there is nothing to verify. One exception: a set that
+// has no usable key because it publishes private keys is no error, and does replace the good one,
+// which may have their public halves.
 func fetchKeys(ctx context.Context, c *egress.Client, from string) (*KeySet, error) {
 	body, err := get(ctx, c, egress.Request{URL: from})
 	if err != nil {
@@ -281,7 +281,7 @@ func get(ctx context.Context, c *egress.Client, req egress.Request) ([]byte, err
 	case resp.Status >= 300 && resp.Status < 400:
 		return nil, faultf(BadStatus, "%s answered with a redirect (%d), which is never followed", host(req.URL), resp.Status)
 	case resp.Status != http.StatusOK:
-		return nil, faultf(BadStatus, "%s answered %s", host(req.URL), strconv.Itoa(resp.Status))
+		return nil, faultf(BadStatus, "%s answered %d", host(req.URL), resp.Status)
 	}
 	return resp.Body, nil
 }

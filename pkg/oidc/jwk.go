@@ -136,9 +136,9 @@ func hasPrivate(members map[string]any) bool {
 	return slices.ContainsFunc(privateMembers, func(name string) bool { _, has := members[name]; return has })
 }
 
-// identify makes of the number that a key is known by, n or x, a text that is the same however it
-// is written. The top bit of the last byte is left out: that of an Edwards point is the sign, and
-// who knows a private key knows that of the point with the other sign.
+// identify turns the number by which a key is known, n or x, into a text that is the same however
+// the number is written. The top bit of the last byte is left out: in an Edwards point it is the
+// sign, and whoever knows the private key of one sign knows that of the other.
 func identify(name string, number []byte) string {
 	b := bytes.Clone(trimZeros(number))
 	if name == "x" && len(b) > 0 {

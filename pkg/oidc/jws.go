@@ -127,7 +127,7 @@ type message struct {
 	signature []byte
 }
 
-// A header is what counts of a protected header.
+// A header is what we read of a protected header.
 type header struct {
 	encoded    string
 	alg        string // canonical; "" when it is absent or no string

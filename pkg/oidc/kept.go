@@ -38,7 +38,7 @@ type pace struct {
 	demand time.Duration // because of a token that the good copy does not fit
 	maxAge time.Duration // of a good copy, before it is renewed in the background
 	tooOld time.Duration // of a good copy, before a request waits for a newer one
-	pause  time.Duration // between two such waits in vain
+	pause  time.Duration // between two such waits that brought nothing
 	budget time.Duration // of one fetch
 }
 
@@ -99,7 +99,7 @@ func (k *kept[T]) olderThan(age time.Duration, now time.Time) bool {
 }
 
 // overdue returns the fetch that has to be waited for since the copy is too old to be used without
-// asking; nil if it is not, or if waiting was in vain a short time ago.
+// asking; nil if it is not, or if somebody waited for nothing a short time ago.
 func (k *kept[T]) overdue(now time.Time) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -234,7 +234,7 @@ func (k *kept[T]) record(v T, err error, onDemand bool) (old T, changed bool) {
 	return old, changed
 }
 
-// guarded makes an error of a panic in fetch: one bad answer must not end the process.
+// guarded turns a panic in fetch into an error: one bad answer must not end the process.
 func guarded[T any](ctx context.Context, fetch func(context.Context) (T, error)) (v T, err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -33,10 +33,10 @@ type KeySet struct {
 	notices []notice
 }
 
-// notice says what is to be said of a key.
+// notice is a sentence about a key.
 type notice struct {
 	text   string
-	normal bool // beside other keys: nothing to warn of
+	normal bool // no reason for a warning, as long as there are other keys
 }
 
 // Format implements fmt.Formatter for every verb: an oct key would print its secret.

@@ -52,7 +52,7 @@ type Policy struct {
 	Leeway time.Duration
 
 	// SkipSignature accepts any signature (config.ignore_signature). Form, algorithm and claims are
-	// checked as ever.
+	// checked all the same.
 	SkipSignature bool
 
 	// SkipClaims leaves iss, exp, nbf and iat unchecked (config.verify_claims false). aud is
@@ -68,7 +68,7 @@ type Policy struct {
 	MaxSize int
 
 	// HMAC are the shared secrets for HS256, HS384 and HS512: the client secret's bytes, whose
-	// length is the caller's care. Empty ones are passed over. With none HS is refused before any
+	// length the caller checks. Empty ones are passed over. With none HS is refused before any
 	// MAC is computed.
 	HMAC Secrets
 

@@ -131,11 +131,7 @@ func (c *ProviderConfig) key() providerKey {
 	}
 	put(c.Issuer, fmt.Sprint(c.Pseudo, c.AnyDocumentIssuer), c.JWKSEndpoint, c.RediscoveryLifetime.String(), c.MaxAge.String(), c.Timeout.String())
 	put(slices.Sorted(slices.Values(c.ExtraJWKSURIs))...)
-	names := make([]string, 0, len(c.DiscoveryHeaders))
-	for name := range c.DiscoveryHeaders {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(c.DiscoveryHeaders))
 	put(names...)
 	for _, name := range names {
 		put(c.DiscoveryHeaders[name]...)

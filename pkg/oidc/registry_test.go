@@ -137,11 +137,11 @@ func TestRegistryClose(t *testing.T) {
 	want(t, "good", verdictOf(t, p, f.token("a")), "ok")
 	arrived := make(chan struct{})
 	f.idp.serveKeys(func(_ http.ResponseWriter, r *http.Request) { close(arrived); <-r.Context().Done() })
-	done := make(chan string)
+	done := make(chan string, 1)
 	go func() { done <- verdictOf(t, p, f.token("x")) }()
-	<-arrived
+	await(t, arrived)
 	f.registry.Close()
-	want(t, "under way", <-done, string(egress.Canceled))
+	want(t, "under way", await(t, done), string(egress.Canceled))
 	want(t, "from what it has", verdictOf(t, p, f.token("a")), "ok")
 	cfg := f.config()
 	cfg.MaxAge = 1

@@ -95,7 +95,7 @@ func (t *trial) concerned() (known bool, sources []int) {
 	return true, sources
 }
 
-// await waits for one of the fetches, of which nil is none; false when the time is up.
+// await waits for the first of the fetches, none of which may be nil; false when the time is up.
 func (t *trial) await(flights ...<-chan struct{}) bool {
 	if t.cancel == nil {
 		t.ctx, t.cancel = context.WithTimeout(t.ctx, maxKeyWait)
@@ -164,8 +164,8 @@ func (t *trial) awaitMoved() bool {
 	return t.try()
 }
 
-// verdict is that on a token which nothing at hand verifies. The key may be in a copy that could
-// not be fetched. A signature that a known key does not verify is wrong all the same.
+// verdict is the error for a token that no key at hand verifies. The key may be in a copy that
+// could not be fetched. A signature that a known key does not verify is wrong all the same.
 func (t *trial) verdict() error {
 	fault := t.fault
 	for i, s := range t.sources {

@@ -214,7 +214,7 @@ func TestPrime(t *testing.T) {
 	})
 	p := f.provider()
 	p.Prime()
-	<-arrived
+	await(t, arrived)
 	close(release)
 	p.settle()
 	want(t, "fetched beside", f.idp.counts(), "1 documents, 1 key sets")

@@ -23,8 +23,9 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// The tokens of these tests are minted by the standard library, not by jwx, from descriptions in testdata/*.txtar. A case is a file
-// of an archive: its name begins with the row of the catalogue of attacks, its lines are `word: value`.
+// The tokens of these tests are minted by the standard library, not by jwx, from descriptions in
+// testdata/*.txtar. A case is a file of an archive: its name begins with the row of the catalogue
+// of attacks, its lines are `word: value`.
 //
 //	alg: ES256 | *       the algorithm (default RS256), or every asymmetric one in turn
 //	header: EDIT         changes the header {"alg":…,"typ":"JWT","kid":…}
@@ -252,9 +253,10 @@ func digest(h crypto.Hash, b []byte) []byte {
 	return d.Sum(nil)
 }
 
-// sign makes a signature with the standard library. how: "" as the algorithm says; "none" empty; "salt0", "saltmax" PSS with
-// another salt; "der" ECDSA in ASN.1; "zero" r = s = 0; "r+n" r out of range; "short" one byte less; "long" one more;
-// "hmac-pem", "hmac-n", "hmac-empty" HS256 keyed with what everybody knows; "hmac" with the secret.
+// sign makes a signature with the standard library. how: "" as the algorithm says; "none" empty;
+// "salt0", "saltmax" PSS with another salt; "der" ECDSA in ASN.1; "zero" r = s = 0; "r+n" r out of
+// range; "short" one byte less; "long" one more; "hmac-pem", "hmac-n", "hmac-empty" HS256 keyed
+// with what everybody knows; "hmac" with the secret.
 func sign(t testing.TB, alg, with, how string, signed []byte) []byte {
 	t.Helper()
 	switch how {

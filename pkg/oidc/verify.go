@@ -2,8 +2,8 @@
 // what that takes: its metadata and its key set.
 //
 // A token passes one strict gate (strictjson, jws.go) before any library sees it; keys are judged
-// once, when a set is parsed (keyset.go); Verify is a pure function of token, keys, policy and
-// time. It is the only package that imports jwx.
+// once, when a set is parsed (jwk.go, keyset.go); Verify is a pure function of token, keys, policy
+// and time. It is the only package that imports jwx.
 //
 // Not its job: to look for tokens in requests, to decide what a good token may do (scopes, groups,
 // consumers), JWE, opaque tokens, and to remember what it has verified.
@@ -170,7 +170,8 @@ func checkAudience(c map[string]any, p *Policy) *Rejection {
 
 func (p *Policy) isAudience(s string) bool { return slices.Contains(p.Audience, s) }
 
-// audience reads aud (RFC 7519 §4.1.3); absent is an empty list.
+// audience reads aud (RFC 7519 §4.1.3); absent is an empty list. It is small enough to be inlined,
+// unlike optStrings: one audience then costs no allocation.
 func audience(c map[string]any) ([]string, bool) {
 	v, present := c["aud"]
 	if !present {

@@ -40,7 +40,7 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Options bound what a document may cost, and say how it is read. The length is the caller's care.
+// Options bound what a document may cost, and say how it is read. The caller bounds its length.
 type Options struct {
 	Depth   int  // of objects and arrays in each other
 	Members int  // of all objects together
@@ -48,8 +48,8 @@ type Options struct {
 	SkipBOM bool // a byte order mark in front is skipped (RFC 8259 §8.1) and not ErrSyntax
 }
 
-// Value reads a document that is one JSON value and nothing else. Member names are told apart byte
-// for byte after unescaping. Its error is an *Error.
+// Value reads a document that is one JSON value and nothing else. Member names are compared
+// byte by byte, after escapes are resolved. Its error is an *Error.
 func Value(doc string, o Options) (any, error) {
 	r := reader{s: doc, o: o}
 	err := r.start()

@@ -30,8 +30,8 @@ func basicCredential(r *kong.Request) (id string, secret oauth2.Secret, err erro
 	return id, oauth2.Secret(text), nil
 }
 
-// basicAuthorization is a well-formed header for credentials that came in one: they go on byte
-// for byte, where only padding is mended and what came un-encoded.
+// basicAuthorization is a well-formed header for credentials that came in one. Their bytes are
+// those that came; only padding and base64 are added where they were missing.
 func basicAuthorization(id string, secret oauth2.Secret) oauth2.Secret {
 	return oauth2.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+string(secret))))
 }

@@ -155,15 +155,14 @@ type clientAttempt struct {
 	params *kong.Params // the query's or the body's
 }
 
-// ownArgs are the parameters that authenticate the client or name the grant: what the client may
-// add to the token request is never one of them.
-var ownArgs = []string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type"}
+// credentialParams are the parameters that authenticate the client, in its request and in ours.
+var credentialParams = []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"}
 
 // addClientArgs collects what token_post_args_client and token_headers_client pass on.
 func (c *clientAttempt) addClientArgs(r *kong.Request) error {
 	for _, name := range c.m.cfg.TokenPostArgsClient {
-		if slices.Contains(ownArgs, name) {
-			continue
+		if name == "grant_type" || slices.Contains(credentialParams, name) {
+			continue // what the client may add to the token request never takes their place
 		}
 		value, ok, err := clientArg(r, name)
 		if err != nil {
@@ -255,13 +254,12 @@ func (c *clientAttempt) proof(by oauth2.AuthMethod) oauth2.Proof {
 
 // Hide implements Attempt.
 func (c *clientAttempt) Hide(d *kong.Decision) {
-	without := []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"}
 	switch c.place {
 	case config.InHeader:
 		d.RemoveHeader("authorization")
 	case config.InQuery:
-		d.RawQuery = c.params.Without(without...)
+		d.RawQuery = c.params.Without(credentialParams...)
 	case config.InBody:
-		d.Body = c.params.Without(without...)
+		d.Body = c.params.Without(credentialParams...)
 	}
 }

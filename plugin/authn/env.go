@@ -21,8 +21,8 @@ type Env struct {
 	Registry   *oidc.Registry
 	Egress     *egress.Pool
 	Logger     *slog.Logger
-	// Due reports whether the thing named is to be said now; it is then not due again before
-	// every is over.
+	// Due reports whether the thing named may be logged now, and records that it was: it may not be
+	// logged again until every has passed.
 	Due func(every time.Duration, name ...string) bool
 	Now func() time.Time
 
@@ -65,7 +65,8 @@ func (l *Loads) Of(name string) *Load {
 
 // Load is what all configurations together ask of one provider.
 type Load struct {
-	requests, renewals atomic.Int64 // that wait for it, that are under way
+	requests atomic.Int64 // that wait for it
+	renewals atomic.Int64 // under way
 
 	mu         sync.Mutex // guards below
 	credential string     // the last one that the provider asked to wait

@@ -35,7 +35,7 @@ type grants struct {
 	keyer  cache.Keyer
 	digest string
 	terms  terms
-	opaque atomic.Bool // the last tokens needed no keys: the next ones will not either
+	opaque atomic.Bool // the last tokens needed no keys: most likely the next ones will not either
 }
 
 // grantOf says whose tokens they are.
@@ -157,8 +157,8 @@ func (g *grants) request(ctx context.Context, a *tokenAsk) (oauth2.Request, erro
 	return request, nil
 }
 
-// advertisedAuth is the first of the provider's methods that need only a secret which goes along;
-// basic is every provider's to have (RFC 6749 §2.3.1).
+// advertisedAuth is the first of the provider's methods that send the secret itself. Where it names
+// none, basic: every provider must support it (RFC 6749 §2.3.1).
 func advertisedAuth(md *oidc.Metadata) oauth2.AuthMethod {
 	for _, method := range md.TokenEndpointAuthMethods {
 		switch m := oauth2.AuthMethod(method); m {

@@ -31,7 +31,7 @@ func newTestGrants(t *testing.T, answer http.HandlerFunc, changes string) *grant
 		t.Fatal(err)
 	}
 	env := &Env{
-		Results:    NewKeeper(Sizes{Values: cache.Bounds{Entries: 1000}, Refusals: cache.Bounds{Entries: 10}}, ResultCost, time.Now),
+		Results:    NewKeeper(Sizes{Values: cache.Bounds{Entries: 1000}, Refusals: cache.Bounds{Entries: 10}}, (*Result).Cost, time.Now),
 		ProcessKey: cache.NewKeyer(nil), Registry: oidc.NewRegistry(oidc.RegistryOptions{}), Egress: egress.NewPool(egress.Options{}),
 		Logger: slog.New(slog.DiscardHandler), Due: func(time.Duration, ...string) bool { return true }, Now: time.Now,
 	}

@@ -17,12 +17,12 @@ const (
 	// renewPause lets a failed renewal rest before a hit tries again.
 	renewPause = 5 * time.Second
 	// maxRenewalWait bounds how long a request waits for the successor of a value that still
-	// lives; leastRenewalWait is worth more than the last of that life.
+	// lives. A request waits for leastRenewalWait even where less than that is left of its life.
 	maxRenewalWait   = time.Second
 	leastRenewalWait = 250 * time.Millisecond
 	// maxWaiting bounds the requests that wait for one provider: where it hangs, they must not
-	// take every connection from requests that need no call. A herd that waits for one call is
-	// below it.
+	// take every connection from requests that need no call. It is far above the number of requests
+	// that one call to a working provider makes wait.
 	maxWaiting = 4096
 	// maxRenewals bounds the renewals under way at one provider; a value whose renewal finds no
 	// place is served on, and the next hit tries again.
@@ -142,7 +142,7 @@ func (k *Keeper[V]) ask(ctx context.Context, key cache.Key, t *terms, q question
 	if !t.remember {
 		return k.learn(ctx, key, t, q)
 	}
-	// A little less than the request's own time, so that who waits learns why it failed.
+	// A little less than the request's own time, so that whoever waits learns why it failed.
 	v, err := k.flight.Do(ctx, k.callKey(key, t), t.budget/20*19, func(ctx context.Context) (V, error) {
 		// Whoever held the call a moment ago may have filled the cache.
 		if e, refusal := k.known(key, t, k.now()); e != nil {
@@ -256,7 +256,7 @@ func (k *Keeper[V]) renewBehind(key cache.Key, t *terms, q question[V], e *kept[
 // the old one.
 func (k *Keeper[V]) renew(ctx context.Context, key cache.Key, t *terms, q question[V], old *kept[V]) (v V, err error) {
 	defer func() {
-		if p := recover(); p != nil { // nobody may be waiting who could log it
+		if p := recover(); p != nil { // log it here: perhaps nobody waits for this call
 			panicked := cache.Recovered(p)
 			err = k.notRenewed(key, t, &Refusal{Status: Unexpected, Reason: "panic", Cause: panicked}, "stack", string(panicked.Stack))
 		}

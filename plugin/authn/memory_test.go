@@ -63,7 +63,7 @@ func TestKeeperMemory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			k := NewKeeper(Sizes{
 				Values: cache.Bounds{Entries: 1 << 20, Bytes: bound}, Refusals: cache.Bounds{Entries: 1 << 20, Bytes: bound},
-			}, ResultCost, time.Now)
+			}, (*Result).Cost, time.Now)
 			defer k.Close()
 			keyer := cache.NewKeyer(nil)
 			before := liveHeap()

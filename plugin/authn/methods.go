@@ -38,7 +38,7 @@ const notBuilt = "not built in this version"
 // Methods are the authentication methods of one configuration, in order.
 type Methods struct {
 	list []Method
-	// PassedOver says of each configured method that is not served, why.
+	// PassedOver names each configured method that is not served, and says why.
 	PassedOver []string
 	// All says that the configuration names every method there is, as the default does:
 	// then nobody chose the ones passed over.

@@ -114,7 +114,7 @@ const (
 // badToken is the reason of a provider's token that does not verify.
 const badToken = "idp_bad_token"
 
-// providerFault is what an unusable answer of the provider, or none, makes of a request: 503,
+// providerFault is the refusal where the provider's answer cannot be used, or did not come: 503,
 // whatever the client sent.
 func providerFault(err error, now time.Time) *Refusal {
 	r := &Refusal{
@@ -149,9 +149,9 @@ func providerFault(err error, now time.Time) *Refusal {
 const tooManyRequests = http.StatusTooManyRequests
 
 // endpointRefusal classifies an error of the token endpoint, as behaviour.md §4 and §5 say. Every
-// "no" to a credential is remembered, also one that is the configuration's fault. own tells that
-// the client's own credentials went along: then a 400 may be its doing, and invalid_request is.
-// more tells that arguments, headers or an assertion of the client did: then every 4xx may be.
+// "no" to a credential is remembered, also one that is the configuration's fault. The client's own
+// credentials were sent, so invalid_request may be its doing; more says that arguments, headers or
+// an assertion of the client were sent too: then every 4xx may be.
 func endpointRefusal(err error, more bool, now time.Time) *Refusal {
 	var answer *oauth2.Error
 	switch {
@@ -190,8 +190,8 @@ func endpointRefusal(err error, more bool, now time.Time) *Refusal {
 	return r
 }
 
-// waitRefusal is what an error of a shared call means for one that waited: the call's Refusal, or
-// its own time ran out.
+// waitRefusal is what an error of a shared call means for a request that waited for it: the call's
+// own Refusal, or one that says that the request's time ran out.
 func waitRefusal(err error) *Refusal {
 	var refusal *Refusal
 	if errors.As(err, &refusal) || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {

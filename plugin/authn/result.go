@@ -40,7 +40,7 @@ func (r *Result) dropIDToken() {
 //
 // A token that is handed out must still live when the upstream looks at it: with a tenth of its
 // own life left, at least a second and at most ten, a hit waits for the renewal. At an end that
-// cache_ttl_max sets the token itself goes on living, so that nothing is to be waited for.
+// cache_ttl_max sets, the token itself goes on living: no hit waits for a renewal then.
 func tokenLife(r *Result, in oauth2.Lifetime, asked time.Time, cfg *config.Config) Life {
 	ttl := cfg.CacheTTL.Duration()
 	if r.Access != nil && !r.Access.Expiry.IsZero() {
@@ -84,8 +84,8 @@ const (
 	mostMargin  = 10 * time.Second
 )
 
-// cost is how many bytes r keeps alive, about.
-func (r *Result) cost() int {
+// Cost is how many bytes r keeps alive, about: what a Keeper of Results counts.
+func (r *Result) Cost() int {
 	const own = 512
 	// The token once as it came, once in the headers that are made of it.
 	n := own + 2*len(r.AccessToken) + len(r.IDToken) + len(r.RefreshToken) + len(r.Response)
@@ -118,6 +118,3 @@ func jsonCost(v any) int {
 	}
 	return n
 }
-
-// ResultCost is the cost function of a Keeper of Results.
-func ResultCost(r *Result) int { return r.cost() }

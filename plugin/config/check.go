@@ -13,12 +13,12 @@ import (
 // minSecret is the shortest session_secret in bytes: what AES-256 and HMAC-SHA-256 take.
 const minSecret = 32
 
-// Check holds a configuration to the rules that Kong's schema cannot express. A Problem that is no warning means that
-// the plugin must refuse every request. Which methods work is not decided here.
+// Check holds a configuration to the rules that Kong's schema cannot express. A Problem that is no
+// warning means that the plugin must refuse every request. Which methods work is not decided here.
 func (c *Config) Check() []Problem { return c.check(false) }
 
-// check with written looks at a configuration before Kong has resolved its vault references: they are then in order
-// where the schema takes them.
+// check with written looks at a configuration before Kong has resolved its vault references: they
+// are then in order where the schema takes them.
 func (c *Config) check(written bool) []Problem {
 	r := &report{}
 	for _, rule := range []func(*Config, *report){
@@ -64,7 +64,8 @@ func checkPairs(c *Config, r *report) {
 	}
 }
 
-// checkAddresses: what is called is an absolute http or https address without credentials or fragment.
+// checkAddresses: what is called is an absolute http or https address without credentials or
+// fragment.
 func checkAddresses(c *Config, r *report) {
 	for _, a := range []struct{ field, value string }{
 		{"jwks_endpoint", c.JWKSEndpoint},
@@ -211,7 +212,8 @@ func checkClients(c *Config, r *report) {
 	}
 }
 
-// checkRedis: the rules that need more than Kong's entity checks. A proxy hides the topology behind it.
+// checkRedis: the rules that need more than Kong's entity checks. A proxy hides the topology behind
+// it.
 func checkRedis(c *Config, r *report) {
 	for _, rec := range []struct {
 		field string
@@ -298,8 +300,8 @@ func checkRest(c *Config, r *report) {
 	}
 }
 
-// checkReferences: a reference that Kong has not resolved is no value. In a file that Kong has not read yet it is in
-// order where the schema takes it.
+// checkReferences: a reference that Kong has not resolved is no value. In a file that Kong has not
+// read yet it is in order where the schema takes it.
 func checkReferences(f *kongschema.Field, path string, v any, written bool, r *report) {
 	switch v := v.(type) {
 	case string:
@@ -319,9 +321,4 @@ func checkReferences(f *kongschema.Field, path string, v any, written bool, r *r
 			checkReferences(sub, kongschema.Join(path, sub.Name), v[sub.Name], written, r)
 		}
 	}
-}
-
-// Refused reports whether one of the problems is more than a warning.
-func Refused(problems []Problem) bool {
-	return slices.ContainsFunc(problems, func(p Problem) bool { return !p.Warning })
 }

@@ -18,12 +18,6 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-func TestRefused(t *testing.T) {
-	if Refused([]Problem{{Warning: true}}) || !Refused([]Problem{{Warning: true}, {}}) {
-		t.Error("a warning is no refusal, anything else is one")
-	}
-}
-
 func TestParseTokenHeader(t *testing.T) {
 	for value, want := range map[string]struct {
 		name   string

@@ -7,8 +7,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
-// ParseTokenHeader splits the value of upstream_access_token_header or its downstream sibling: "name:bearer" is a
-// header whose value begins with "Bearer ", any other text is the header's name.
+// ParseTokenHeader splits the value of upstream_access_token_header or its downstream sibling:
+// "name:bearer" is a header whose value begins with "Bearer ", any other text is the header's name.
 func ParseTokenHeader(value string) (name string, bearer bool) {
 	if head, scheme, ok := strings.Cut(value, ":"); ok && strings.EqualFold(scheme, "bearer") {
 		return head, true
@@ -16,12 +16,12 @@ func ParseTokenHeader(value string) (name string, bearer bool) {
 	return value, false
 }
 
-// FoldHeader gives the one spelling of a header's name: nginx lets X_Consumer_ID through, and what reads CGI-style
-// names takes it for X-Consumer-ID.
+// FoldHeader gives the one spelling of a header's name: nginx lets X_Consumer_ID through, and what
+// reads CGI-style names takes it for X-Consumer-ID.
 func FoldHeader(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
 
-// dropNil takes the value from the header fields that say "nil": Kong's curity example writes that word where it means
-// no value.
+// dropNil takes the value from the header fields that say "nil": Kong's curity example writes that
+// word where it means no value.
 func dropNil(object map[string]any) []Problem {
 	var warnings []Problem
 	for _, s := range settings() {

@@ -2,29 +2,31 @@ package config
 
 import "github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 
-// Clients: the plugin's own registrations at the provider. The lists run in parallel: position 1 of each is the first
-// client, and a list that is shorter lends its first entry.
+// Clients: the plugin's own registrations at the provider. The lists run in parallel: position 1 of
+// each is the first client, and a list that is shorter lends its first entry.
 type Clients struct {
-	// Client ids under which the plugin itself calls the provider. The client credentials grant does not need one: it
-	// forwards the credentials of the request.
+	// Client ids under which the plugin itself calls the provider. The client credentials grant
+	// does not need one: it forwards the credentials of the request.
 	ClientID []string `kong:"client_id,encrypted,referenceable" oidc:"unbuilt=password|introspection|refresh_token|authorization_code"`
 	// Secrets of the clients in `client_id`, in the same order.
 	ClientSecret []oauth2.Secret `kong:"client_secret,encrypted,referenceable"`
-	// How each client authenticates at the provider's endpoints. Without it, the provider's own list decides, then
-	// `client_secret_basic`.
+	// How each client authenticates at the provider's endpoints. Without it, the provider's own
+	// list decides, then `client_secret_basic`.
 	ClientAuth []oauth2.AuthMethod `kong:"client_auth" oidc:"shapes=token|introspection|exchange"`
-	// Private keys with which clients sign their assertions (`private_key_jwt`), one for each client.
+	// Private keys with which clients sign their assertions (`private_key_jwt`), one for each
+	// client.
 	ClientJWK []JWK `kong:"client_jwk" oidc:"shapes=token|introspection|exchange,unbuilt=password|introspection|refresh_token|authorization_code"`
-	// Algorithm with which each client signs its assertions. Without it: HS256 for `client_secret_jwt`, RS256 for
-	// `private_key_jwt`.
+	// Algorithm with which each client signs its assertions. Without it: HS256 for
+	// `client_secret_jwt`, RS256 for `private_key_jwt`.
 	ClientAlg []SigningAlgorithm `kong:"client_alg" oidc:"shapes=token|introspection|exchange"`
-	// Name of the argument with which a request chooses a client, looked for in headers, query and body. Its value is
-	// a position in `client_id` or a client id.
+	// Name of the argument with which a request chooses a client, looked for in headers, query and
+	// body. Its value is a position in `client_id` or a client id.
 	ClientArg string `kong:"client_arg,default=client_id" oidc:"shapes=none,unbuilt=password|introspection|refresh_token|authorization_code"`
-	// Addresses to which the provider returns the browser after the login, one for each client. Without them it is the
-	// address of the request.
+	// Addresses to which the provider returns the browser after the login, one for each client.
+	// Without them it is the address of the request.
 	RedirectURI []string `kong:"redirect_uri" oidc:"shapes=none,unbuilt=authorization_code"`
-	// Addresses to which the browser goes after the login when `login_action` is `redirect`, one for each client.
+	// Addresses to which the browser goes after the login when `login_action` is `redirect`, one
+	// for each client.
 	LoginRedirectURI []string `kong:"login_redirect_uri,referenceable" oidc:"shapes=none,unbuilt=authorization_code"`
 	// Addresses to which the browser goes after the logout, one for each client.
 	LogoutRedirectURI []string `kong:"logout_redirect_uri,referenceable" oidc:"shapes=none,unbuilt=session"`

@@ -1,6 +1,7 @@
-// Package config is the plugin's configuration, declared once: each field of Kong's openid-connect plugin is one Go
-// line whose tag carries its constraints and whose comment is its description. Kong's schema (SchemaJSON), the decoder
-// (Decode), the rules across fields (Check), the linter (Lint) and docs/config.md all come from these declarations.
+// Package config is the plugin's configuration, declared once: each field of Kong's openid-connect
+// plugin is one Go line whose tag carries its constraints and whose comment is its description.
+// Kong's schema (SchemaJSON), the decoder (Decode), the rules across fields (Check), the linter
+// (Lint) and docs/config.md all come from these declarations.
 //
 // Not its job: deciding which methods are built (plugin/authn), reading endpoints, or any I/O.
 //
@@ -19,17 +20,17 @@
 //	unbuilt=refuse        what the field asks for is not built, and requests must not pass without
 //	                      it: any value but the default is refused
 //	unbuilt=warn          the same, but it only has no effect: a warning says so
-//	unbuilt=session|...   it belongs to these methods or fields, which are not built. Nothing is
-//	                      said of it: the method is passed over, the other field speaks
+//	unbuilt=session|...   it belongs to these methods or fields, which are not built. There
+//	                      is no message about it: that of the method or of the other field is enough
 //	ignored               the field has no effect, on purpose: docs/compatibility.md says why
 //
-// Tests hold each field to its words: Digest changes with the fields that count, and a field that no
-// code reads says that it is not built.
+// Tests hold each field to its words: Digest changes with the fields that count, and a field that
+// no code reads says that it is not built.
 package config
 
-// Config is the `config` of one plugin, complete: defaults are filled in and deprecated names are folded into their
-// successors. Fields that may be left without a value are pointers, or empty strings and lists. It is immutable once
-// decoded. Formatting it reveals no secret.
+// Config is the `config` of one plugin, complete: defaults are filled in and deprecated names are
+// folded into their successors. Fields that may be left without a value are pointers, or empty
+// strings and lists. It is immutable once decoded. Formatting it reveals no secret.
 type Config struct {
 	Discovery
 	Methods
@@ -68,8 +69,10 @@ type Header struct {
 
 // Behaviour: what is not of one part.
 type Behaviour struct {
-	// Whether the credentials that authenticated a request are removed before the request goes to the upstream.
+	// Whether the credentials that authenticated a request are removed before the request goes to
+	// the upstream.
 	HideCredentials bool `kong:"hide_credentials,default=true" oidc:"shapes=none"`
-	// Whether CORS preflight requests (OPTIONS) must authenticate too. With false, every OPTIONS request passes.
+	// Whether CORS preflight requests (OPTIONS) must authenticate too. With false, every OPTIONS
+	// request passes.
 	RunOnPreflight bool `kong:"run_on_preflight,default=true" oidc:"shapes=none"`
 }

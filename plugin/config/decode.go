@@ -24,7 +24,8 @@ var schema = sync.OnceValue(func() *kongschema.Field {
 	return f
 })
 
-// Problem is something wrong with a configuration, or, as a warning, something that its operator should know.
+// Problem is something wrong with a configuration, or, as a warning, something that its operator
+// should know.
 type Problem struct {
 	Field   string // path from the configuration's root, as in "redis.port" or "client_jwk[1].kty"; "" for the whole
 	Message string // never has a secret in it
@@ -50,15 +51,18 @@ func (e Invalid) Error() string {
 	return "config: " + strings.Join(lines, "; ")
 }
 
-// Decode reads a configuration: what Kong hands to the plugin, or what an operator wrote. It refuses with an Invalid
-// what the schema refuses, all of it at once, and a member given twice; members that begin with "__" and "$refs" are
-// Kong's own and passed over. Warnings come back as Problems.
+// Decode reads a configuration: what Kong hands to the plugin, or what an operator wrote. It
+// refuses with an Invalid what the schema refuses, all of it at once, and a member given twice;
+// members that begin with "__" and "$refs" are Kong's own and passed over. Warnings come back as
+// Problems.
 //
-// An absent field has its default. Null and "" are no value: a list, or a text that may be left out, is then empty;
-// what cannot be without a value has its default. Kong leaves nulls out when it hands over a configuration, after it
-// has filled in every default and the required records: where both of those are there, an absent field is a null.
+// An absent field has its default. Null and "" are no value: a list, or a text that may be left
+// out, is then empty; what cannot be without a value has its default. Kong leaves nulls out when it
+// hands over a configuration, after it has filled in every default and the required records: where
+// both of those are there, an absent field is a null.
 //
-// Deprecated names are folded into their successors: the old value counts unless the new field differs from its default.
+// Deprecated names are folded into their successors: the old value counts unless the new field
+// differs from its default.
 func Decode(raw []byte) (*Config, []Problem, error) {
 	tree, err := kongschema.ReadJSON(raw)
 	if err != nil {
@@ -127,7 +131,8 @@ func dropInternal(v any) {
 	}
 }
 
-// completed reports whether Kong (or Field.Complete) has filled in the defaults: then the required records are there.
+// completed reports whether Kong (or Field.Complete) has filled in the defaults: then the required
+// records are there.
 func completed(object map[string]any) bool {
 	for _, name := range []string{"redis", "cluster_cache_redis"} {
 		record, ok := object[name].(map[string]any)
@@ -138,8 +143,8 @@ func completed(object map[string]any) bool {
 	return true
 }
 
-// settle gives absence, null and "" their meaning (see Decode): afterwards a field is null where it is to have no
-// value, and absent where it is to have its default.
+// settle gives absence, null and "" their meaning (see Decode): afterwards a field is null where it
+// is to have no value, and absent where it is to have its default.
 func settle(f *kongschema.Field, object map[string]any, complete bool) {
 	for _, sub := range f.Fields {
 		value, given := object[sub.Name]
@@ -173,9 +178,10 @@ func settleNested(f *kongschema.Field, value any, complete bool) {
 	}
 }
 
-// PluginSchema is the schema of the plugin entity (consumer, protocols and config) with the descriptions. It parses the
-// sources that are embedded in the program: for the dump and the documentation, not for decoding. It panics when a
-// declaration is wrong, which every test of this package meets.
+// PluginSchema is the schema of the plugin entity (consumer, protocols and config) with the
+// descriptions. It parses the sources that are embedded in the program: for the dump and the
+// documentation, not for decoding. It panics when a declaration is wrong, which every test of this
+// package meets.
 func PluginSchema() *kongschema.Field {
 	config, err := described()
 	if err != nil {

@@ -208,7 +208,8 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// TestNoSecretShows fills every field that holds a secret and looks for it in all ways to print a configuration.
+// TestNoSecretShows fills every field that holds a secret and looks for it in all ways to print a
+// configuration.
 func TestNoSecretShows(t *testing.T) {
 	const canary = "c4n4ry-0123456789-0123456789-0123456789"
 	c, _ := decoded(t, "")
@@ -262,7 +263,8 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// TestExamples: Kong's 31 published configurations are taken, but for the one that needs a hosted service.
+// TestExamples: Kong's 31 published configurations are taken, but for the one that needs a hosted
+// service.
 func TestExamples(t *testing.T) {
 	values := strings.NewReplacer(
 		"${issuer}", "https://idp.example/realms/main", "${request-issuer}", "https://a.example", "${subject-token-issuer}", "https://b.example",
@@ -311,7 +313,8 @@ func TestInvalidIsOneError(t *testing.T) {
 	}
 }
 
-// FuzzDecode: nothing panics, and a configuration that is taken means the same when it is written out again.
+// FuzzDecode: nothing panics, and a configuration that is taken means the same when it is written
+// out again.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		`{` + issuer + `}`,

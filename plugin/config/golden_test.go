@@ -12,7 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected outcomes in testdata and docs/config.md")
 
-// runGolden runs the cases of a txtar file: each NAME.ext is followed by NAME.want, what run must return for it.
+// runGolden runs the cases of a txtar file: each NAME.ext is followed by NAME.want, what run must
+// return for it.
 func runGolden(t *testing.T, file string, run func(t *testing.T, input []byte) string) {
 	archive, err := txtar.ParseFile(file)
 	if err != nil {

@@ -2,14 +2,15 @@ package config
 
 // Upstream: what the upstream is told.
 type Upstream struct {
-	// Claims that are sent to the upstream in the headers of `upstream_headers_names`, in the same order.
+	// Claims that are sent to the upstream in the headers of `upstream_headers_names`, in the same
+	// order.
 	UpstreamHeadersClaims []string `kong:"upstream_headers_claims" oidc:"shapes=none"`
 	// Names of the headers for the claims of `upstream_headers_claims`, in the same order.
 	UpstreamHeadersNames []string `kong:"upstream_headers_names" oidc:"shapes=none,header=upstream"`
 	// Headers that carry claims to the upstream; each names its header and the path to its claim.
 	UpstreamHeaders []Header `kong:"upstream_headers,since=3.14" oidc:"shapes=none,header=upstream"`
-	// Header that carries the access token to the upstream. `name:bearer` writes `Bearer` before it; no value sends
-	// none.
+	// Header that carries the access token to the upstream. `name:bearer` writes `Bearer` before
+	// it; no value sends none.
 	UpstreamAccessTokenHeader string `kong:"upstream_access_token_header,none,default=authorization:bearer" oidc:"shapes=none,header=upstream,bearer"`
 	// Header that carries the key that verified the access token to the upstream.
 	UpstreamAccessTokenJWKHeader string `kong:"upstream_access_token_jwk_header" oidc:"shapes=none,header=upstream"`
@@ -33,7 +34,8 @@ type Upstream struct {
 
 // Downstream: what the client is told, in the response.
 type Downstream struct {
-	// Claims that are sent to the client in the headers of `downstream_headers_names`, in the same order.
+	// Claims that are sent to the client in the headers of `downstream_headers_names`, in the same
+	// order.
 	DownstreamHeadersClaims []string `kong:"downstream_headers_claims" oidc:"shapes=none"`
 	// Names of the headers for the claims of `downstream_headers_claims`, in the same order.
 	DownstreamHeadersNames []string `kong:"downstream_headers_names" oidc:"shapes=none,header=downstream"`

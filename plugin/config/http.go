@@ -6,20 +6,23 @@ import "github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 type Caching struct {
 	// Seconds for which an answer is remembered when nothing says how long it holds.
 	CacheTTL Seconds `kong:"cache_ttl,default=3600" oidc:"shapes=token|bearer|introspection|userinfo|exchange"`
-	// Longest time in seconds for which an answer is remembered; set it below a token's lifetime to renew earlier.
+	// Longest time in seconds for which an answer is remembered; set it below a token's lifetime to
+	// renew earlier.
 	CacheTTLMax *Seconds `kong:"cache_ttl_max" oidc:"shapes=token|bearer|introspection|userinfo|exchange"`
 	// Shortest time in seconds for which an answer is remembered, but never past a token's own end.
 	CacheTTLMin *Seconds `kong:"cache_ttl_min" oidc:"shapes=token|bearer|introspection|userinfo|exchange"`
 	// Seconds for which a refusal is remembered. Without a value, 5; 0 remembers none.
 	CacheTTLNeg *Seconds `kong:"cache_ttl_neg" oidc:"shapes=token|bearer|introspection|userinfo|exchange"`
-	// Seconds for which an old introspection answer serves on while the provider fails. Without a value, 30.
+	// Seconds for which an old introspection answer serves on while the provider fails. Without a
+	// value, 30.
 	CacheTTLResurrect *Seconds `kong:"cache_ttl_resurrect" oidc:"shapes=introspection,unbuilt=warn"`
 	// Whether tokens that a grant returned are remembered.
 	CacheTokens bool `kong:"cache_tokens,default=true" oidc:"shapes=none"`
-	// Key of the token cache: configurations with the same salt share their tokens. Without it, a random key of the
-	// process is used.
+	// Key of the token cache: configurations with the same salt share their tokens. Without it, a
+	// random key of the process is used.
 	CacheTokensSalt oauth2.Secret `kong:"cache_tokens_salt" oidc:"shapes=none"`
-	// Whether the scopes are part of a cached token's key. Here they always are, whatever this says.
+	// Whether the scopes are part of a cached token's key. Here they always are, whatever this
+	// says.
 	TokenCacheKeyIncludeScope bool `kong:"token_cache_key_include_scope,default=false" oidc:"shapes=none,ignored"`
 	// Whether introspection answers are remembered.
 	CacheIntrospection bool `kong:"cache_introspection,default=true" oidc:"shapes=none,unbuilt=introspection"`

@@ -7,8 +7,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// node is a value of a file that Lint reads, with the line on which it begins: of a member the line of its name, 0 where
-// it is not known. An object has members (perhaps none, but not nil), a list has items, anything else is a scalar.
+// node is a value of a file that Lint reads, with the line on which it begins: of a member the line
+// of its name, 0 where it is not known. An object has members (perhaps none, but not nil), a list
+// has items, anything else is a scalar.
 type node struct {
 	line    int
 	members map[string]*node
@@ -52,8 +53,8 @@ func (n *node) list(member string) []*node {
 	return nil
 }
 
-// lineOf is the line of what stands at a path such as "redis.port" or "client_jwk[1].kty", or of the innermost object
-// around it where it is missing.
+// lineOf is the line of what stands at a path such as "redis.port" or "client_jwk[1].kty", or of
+// the innermost object around it where it is missing.
 func (n *node) lineOf(path string) int {
 	line := n.line
 	for step := range strings.FieldsFuncSeq(path, func(r rune) bool { return strings.ContainsRune(".[]", r) }) {
@@ -71,8 +72,8 @@ func (n *node) lineOf(path string) int {
 	return line
 }
 
-// jsonNode is a value that was read as JSON. Its lines are those of the same text read as YAML, which nearly all JSON is;
-// at may be nil.
+// jsonNode is a value that was read as JSON. Its lines are those of the same text read as YAML,
+// which nearly all JSON is; at may be nil.
 func jsonNode(value any, at *yaml.Node, line int) *node {
 	n := &node{line: line}
 	if at == nil {

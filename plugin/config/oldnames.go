@@ -2,8 +2,8 @@ package config
 
 import "github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 
-// OldNames: deprecated names of other fields. Each is read as the field that replaced it, unless that one is set as well;
-// after decoding they are empty.
+// OldNames: deprecated names of other fields. Each is read as the field that replaced it, unless
+// that one is set as well; after decoding they are empty.
 type OldNames struct {
 	// Old name of `authorization_rolling_timeout`.
 	AuthorizationCookieLifetime *Seconds `kong:"authorization_cookie_lifetime,replaced=authorization_rolling_timeout"`

@@ -1,6 +1,7 @@
 package config
 
-// ProofOfPossession: tokens bound to a key of their sender, and certificates of the plugin's own clients.
+// ProofOfPossession: tokens bound to a key of their sender, and certificates of the plugin's own
+// clients.
 type ProofOfPossession struct {
 	// Whether access tokens must be bound to the client's certificate (RFC 8705).
 	ProofOfPossessionMTLS Proof `kong:"proof_of_possession_mtls,default=off" oidc:"unbuilt=refuse"`
@@ -16,7 +17,8 @@ type ProofOfPossession struct {
 	DPoPProofLifetime Seconds `kong:"dpop_proof_lifetime,default=300" oidc:"shapes=none,unbuilt=proof_of_possession_dpop"`
 	// Id of the certificate with which the plugin's clients authenticate at the provider.
 	TLSClientAuthCertID string `kong:"tls_client_auth_cert_id,uuid" oidc:"shapes=token|introspection|exchange,unbuilt=password|introspection|refresh_token|authorization_code"`
-	// Whether the provider's certificate is verified when a client authenticates with a certificate.
+	// Whether the provider's certificate is verified when a client authenticates with a
+	// certificate.
 	TLSClientAuthSSLVerify bool `kong:"tls_client_auth_ssl_verify,default=true" oidc:"shapes=token|introspection|exchange,unbuilt=password|introspection|refresh_token|authorization_code"`
 }
 

@@ -16,8 +16,8 @@ type Refusals struct {
 	ForbiddenDestroySession bool `kong:"forbidden_destroy_session,default=true" oidc:"shapes=none,unbuilt=session"`
 	// Addresses to which a browser is sent instead of a 500 or 503, one for each client.
 	UnexpectedRedirectURI []string `kong:"unexpected_redirect_uri" oidc:"shapes=none"`
-	// Whether refusals tell the client the reason, as `error` and `error_description`. Secrets, tokens and the
-	// provider's address are never shown.
+	// Whether refusals tell the client the reason, as `error` and `error_description`. Secrets,
+	// tokens and the provider's address are never shown.
 	DisplayErrors bool `kong:"display_errors,default=false" oidc:"shapes=none"`
 	// Whether refusals carry a WWW-Authenticate header with the error code of RFC 6750.
 	ExposeErrorCode bool `kong:"expose_error_code,default=true" oidc:"shapes=none"`

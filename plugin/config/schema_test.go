@@ -13,7 +13,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
-// TestMetaschema holds the dump against Kong's rules for schemas: what they refuse keeps Kong from starting.
+// TestMetaschema holds the dump against Kong's rules for schemas: what they refuse keeps Kong from
+// starting.
 func TestMetaschema(t *testing.T) {
 	raw := SchemaJSON()
 	for _, problem := range kongschema.CheckSchema(raw) {
@@ -41,8 +42,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	})
 }
 
-// TestKongVerdicts compares with what Kong's own code says of entities: kong/db/schema/init.lua of 3.9.1, run under
-// LuaJIT with the dump of this package (process_auto_fields, then validate).
+// TestKongVerdicts compares with what Kong's own code says of entities: kong/db/schema/init.lua of
+// 3.9.1, run under LuaJIT with the dump of this package (process_auto_fields, then validate).
 func TestKongVerdicts(t *testing.T) {
 	raw, err := os.ReadFile("testdata/kong-verdicts.json")
 	if err != nil {
@@ -81,9 +82,9 @@ func (d difference) String() string {
 	return fmt.Sprintf("| `%s` | %s | %s | %s |", d.field, d.attribute, d.kong, d.here)
 }
 
-// TestCompatibility compares the schema with Kong 3.9's attribute by attribute. docs/compatibility.md must list every
-// difference, and nothing that is none.
-// TestOptionalRecords: Kong's entities take a record for required that does not say otherwise, fill it in and refuse
+// TestCompatibility compares the schema with Kong 3.9's attribute by attribute.
+// docs/compatibility.md must list every difference, and nothing that is none. TestOptionalRecords:
+// Kong's entities take a record for required that does not say otherwise, fill it in and refuse
 // what it lacks. The dump must leave nothing to that.
 func TestOptionalRecords(t *testing.T) {
 	f, err := kongschema.Parse(SchemaJSON())
@@ -136,7 +137,8 @@ func TestCompatibility(t *testing.T) {
 	}
 }
 
-// TestAddedFields holds the fields that Kong 3.10 to 3.15 added against their published types, defaults and values.
+// TestAddedFields holds the fields that Kong 3.10 to 3.15 added against their published types,
+// defaults and values.
 func TestAddedFields(t *testing.T) {
 	config := PluginSchema().Field("config")
 	later := map[string]any{"session_memcached_ssl_verify": true} // since 3.14
@@ -232,8 +234,8 @@ func kongSchema(t *testing.T) map[string]any {
 	return dump
 }
 
-// attributes flattens a schema: path of a field ("plugin" for the whole, no "config." before the rest) to its attributes as
-// JSON. Descriptions are ours alone; `required: false` says nothing.
+// attributes flattens a schema: path of a field ("plugin" for the whole, no "config." before the
+// rest) to its attributes as JSON. Descriptions are ours alone; `required: false` says nothing.
 func attributes(f map[string]any) map[string]map[string]string {
 	out := map[string]map[string]string{}
 	flattenField("", f, out)
@@ -279,7 +281,8 @@ func flattenField(at string, f map[string]any, out map[string]map[string]string)
 	}
 }
 
-// deviations reads the table under "## Schema" in docs/compatibility.md. A * in a field stands for anything.
+// deviations reads the table under "## Schema" in docs/compatibility.md. A * in a field stands for
+// anything.
 func deviations(t *testing.T) []difference {
 	t.Helper()
 	raw, err := os.ReadFile("../../docs/compatibility.md")

@@ -37,8 +37,8 @@ type Logout struct {
 
 // Sessions: logins that are remembered.
 type Sessions struct {
-	// Secret from which the keys of sessions are derived, at least 32 bytes. Without it each process makes its own, so
-	// that sessions end with it and are not shared.
+	// Secret from which the keys of sessions are derived, at least 32 bytes. Without it each
+	// process makes its own, so that sessions end with it and are not shared.
 	SessionSecret oauth2.Secret `kong:"session_secret,encrypted,referenceable" oidc:"shapes=none,unbuilt=session"`
 	// Audience of sessions: a session of one audience is not valid for another.
 	SessionAudience string `kong:"session_audience,default=default" oidc:"shapes=none,unbuilt=session"`
@@ -66,7 +66,8 @@ type Sessions struct {
 	SessionCookieSameSite SameSite `kong:"session_cookie_same_site,default=Lax" oidc:"shapes=none,unbuilt=session"`
 	// Whether the session cookie is hidden from scripts (HttpOnly).
 	SessionCookieHTTPOnly bool `kong:"session_cookie_http_only,default=true" oidc:"shapes=none,unbuilt=session"`
-	// Whether the session cookie travels over HTTPS only (Secure). Without a value, the scheme of the request decides.
+	// Whether the session cookie travels over HTTPS only (Secure). Without a value, the scheme of
+	// the request decides.
 	SessionCookieSecure *bool `kong:"session_cookie_secure" oidc:"shapes=none,unbuilt=session"`
 	// Properties of the session that are sent to the upstream in headers such as `Session-Id`.
 	SessionRequestHeaders []SessionHeader `kong:"session_request_headers,set" oidc:"shapes=none,header=upstream,prefix=Session-,unbuilt=warn"`
@@ -92,7 +93,8 @@ type Sessions struct {
 
 // SessionStores: where sessions are kept.
 type SessionStores struct {
-	// Where sessions are kept: in the cookie itself, in Memcached or in Redis. `memcache` is the same as `memcached`.
+	// Where sessions are kept: in the cookie itself, in Memcached or in Redis. `memcache` is the
+	// same as `memcached`.
 	SessionStorage SessionStorage `kong:"session_storage,default=cookie" oidc:"shapes=none,unbuilt=session"`
 	// Put before the keys of sessions in Memcached.
 	SessionMemcachedPrefix string `kong:"session_memcached_prefix" oidc:"shapes=none,unbuilt=session"`
@@ -161,7 +163,8 @@ type Redis struct {
 	ServerName string `kong:"server_name,referenceable"`
 	// How many redirections within the cluster are followed.
 	ClusterMaxRedirections int `kong:"cluster_max_redirections,default=5"`
-	// Whether the connection goes through a proxy such as Envoy, whose address is then `host` and `port`.
+	// Whether the connection goes through a proxy such as Envoy, whose address is then `host` and
+	// `port`.
 	ConnectionIsProxied bool `kong:"connection_is_proxied,default=false"`
 	// Sign-in to Redis with the identity of a cloud, which only a hosted Kong service has.
 	CloudAuthentication *CloudAuthentication `kong:"cloud_authentication,since=3.13,refused=cloud_authentication needs a hosted Kong service and its cloud identities that Kong Gateway OSS does not have"`
@@ -173,8 +176,9 @@ type Redis struct {
 	ClusterAddresses []string `kong:"cluster_addresses,len_min=1,replaced=cluster_nodes"`
 }
 
-// EntityChecks are the rules across the fields of a Redis that Kong itself holds. That a Sentinel group needs its nodes
-// is left to Check: before the old name sentinel_addresses is folded, Kong would refuse it.
+// EntityChecks are the rules across the fields of a Redis that Kong itself holds. That a Sentinel
+// group needs its nodes is left to Check: before the old name sentinel_addresses is folded, Kong
+// would refuse it.
 func (Redis) EntityChecks() []kongschema.EntityCheck {
 	return []kongschema.EntityCheck{
 		{MutuallyRequired: []string{"host", "port"}},
@@ -203,7 +207,8 @@ type ClusterNode struct {
 	Port int `kong:"port,between=0|65535,default=6379"`
 }
 
-// CloudAuthentication is the sign-in to Redis with the identity of a cloud; configuring it is refused.
+// CloudAuthentication is the sign-in to Redis with the identity of a cloud; configuring it is
+// refused.
 type CloudAuthentication struct {
 	// Cloud whose identity signs in to Redis.
 	AuthProvider CloudProvider `kong:"auth_provider"`

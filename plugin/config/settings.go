@@ -116,8 +116,8 @@ func (s *setting) counts(use Use) bool { return s.shapes == nil || slices.Contai
 func (s *setting) writes() bool { return s.header == headerUpstream || s.header == headerDownstream }
 
 // Digest is the SHA-256, in hexadecimal, of the settings that remembered results of that use
-// depend on, and of what the caller adds: results of two configurations with one digest may stand
-// in for each other. It depends on secrets, by their values, and reveals none. It is made for
+// depend on, and of what the caller adds: configurations with the same digest may share their
+// results. It depends on secrets, by their values, and reveals none. It is made for
 // compiling a configuration, not for each request.
 func Digest(c *Config, use Use, more ...string) string {
 	return digest(settings(), schema().Encode(c), use, more)

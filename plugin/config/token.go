@@ -8,7 +8,8 @@ type TokenRequests struct {
 	TokenEndpoint string `kong:"token_endpoint" oidc:"shapes=token|exchange"`
 	// How clients authenticate at the token endpoint; comes before `client_auth`.
 	TokenEndpointAuthMethod oauth2.AuthMethod `kong:"token_endpoint_auth_method" oidc:"shapes=token|exchange"`
-	// Names of extra headers for the token endpoint; paired with `token_headers_values` by position.
+	// Names of extra headers for the token endpoint; paired with `token_headers_values` by
+	// position.
 	TokenHeadersNames []string `kong:"token_headers_names" oidc:"shapes=token|exchange,header=provider"`
 	// Values of the extra headers named in `token_headers_names`, in the same order.
 	TokenHeadersValues []oauth2.Secret `kong:"token_headers_values" oidc:"shapes=token|exchange"`
@@ -20,14 +21,16 @@ type TokenRequests struct {
 	TokenHeadersPrefix string `kong:"token_headers_prefix" oidc:"shapes=token,header=read"`
 	// Grants for which `token_headers_replay` passes headers on.
 	TokenHeadersGrants []Grant `kong:"token_headers_grants" oidc:"shapes=token"`
-	// Names of extra form arguments for the token endpoint; paired with `token_post_args_values` by position.
+	// Names of extra form arguments for the token endpoint; paired with `token_post_args_values` by
+	// position.
 	TokenPostArgsNames []string `kong:"token_post_args_names" oidc:"shapes=token|exchange"`
 	// Values of the extra arguments named in `token_post_args_names`, in the same order.
 	TokenPostArgsValues []oauth2.Secret `kong:"token_post_args_values" oidc:"shapes=token|exchange"`
-	// Names of arguments of the client's request (query, body or header) that are passed on to the token endpoint.
+	// Names of arguments of the client's request (query, body or header) that are passed on to the
+	// token endpoint.
 	TokenPostArgsClient []string `kong:"token_post_args_client" oidc:"shapes=token|exchange"`
-	// Address of the token endpoint for clients that authenticate with a certificate; comes before the provider's
-	// `mtls_endpoint_aliases`.
+	// Address of the token endpoint for clients that authenticate with a certificate; comes before
+	// the provider's `mtls_endpoint_aliases`.
 	MTLSTokenEndpoint string `kong:"mtls_token_endpoint" oidc:"shapes=token|exchange,unbuilt=warn"`
 }
 
@@ -43,19 +46,22 @@ type IntrospectionRequests struct {
 	IntrospectionCheckActive bool `kong:"introspection_check_active,default=true" oidc:"shapes=introspection,unbuilt=introspection"`
 	// Media type that is asked for in introspection requests.
 	IntrospectionAccept IntrospectionAccept `kong:"introspection_accept,default=application/json" oidc:"shapes=introspection,unbuilt=introspection"`
-	// Names of extra headers for the introspection endpoint; paired with `introspection_headers_values`.
+	// Names of extra headers for the introspection endpoint; paired with
+	// `introspection_headers_values`.
 	IntrospectionHeadersNames []string `kong:"introspection_headers_names" oidc:"shapes=introspection,header=provider,unbuilt=introspection"`
 	// Values of the extra headers named in `introspection_headers_names`, in the same order.
 	IntrospectionHeadersValues []oauth2.Secret `kong:"introspection_headers_values,encrypted,referenceable" oidc:"shapes=introspection,unbuilt=introspection"`
 	// Names of headers of the client's request that are passed on to the introspection endpoint.
 	IntrospectionHeadersClient []string `kong:"introspection_headers_client" oidc:"shapes=introspection,header=provider,unbuilt=introspection"`
-	// Names of extra form arguments for the introspection endpoint; paired with `introspection_post_args_values`.
+	// Names of extra form arguments for the introspection endpoint; paired with
+	// `introspection_post_args_values`.
 	IntrospectionPostArgsNames []string `kong:"introspection_post_args_names" oidc:"shapes=introspection,unbuilt=introspection"`
 	// Values of the extra arguments named in `introspection_post_args_names`, in the same order.
 	IntrospectionPostArgsValues []oauth2.Secret `kong:"introspection_post_args_values" oidc:"shapes=introspection,unbuilt=introspection"`
 	// Names of arguments of the client's request that are passed on to the introspection endpoint.
 	IntrospectionPostArgsClient []string `kong:"introspection_post_args_client" oidc:"shapes=introspection,unbuilt=introspection"`
-	// Names of headers of the client's request that are passed on to the introspection endpoint as form arguments.
+	// Names of headers of the client's request that are passed on to the introspection endpoint as
+	// form arguments.
 	IntrospectionPostArgsClientHeaders []string `kong:"introspection_post_args_client_headers" oidc:"shapes=introspection,header=read,unbuilt=introspection"`
 	// Whether access tokens that are JWTs are introspected as well.
 	IntrospectJWTTokens bool `kong:"introspect_jwt_tokens,default=false" oidc:"shapes=introspection,unbuilt=introspection"`
@@ -71,19 +77,22 @@ type OtherEndpoints struct {
 	UserinfoEndpoint string `kong:"userinfo_endpoint" oidc:"shapes=userinfo,unbuilt=userinfo"`
 	// Media type that is asked for at the userinfo endpoint.
 	UserinfoAccept UserinfoAccept `kong:"userinfo_accept,default=application/json" oidc:"shapes=userinfo,unbuilt=userinfo"`
-	// Names of extra headers for the userinfo endpoint; paired with `userinfo_headers_values` by position.
+	// Names of extra headers for the userinfo endpoint; paired with `userinfo_headers_values` by
+	// position.
 	UserinfoHeadersNames []string `kong:"userinfo_headers_names" oidc:"shapes=userinfo,header=provider,unbuilt=userinfo"`
 	// Values of the extra headers named in `userinfo_headers_names`, in the same order.
 	UserinfoHeadersValues []oauth2.Secret `kong:"userinfo_headers_values" oidc:"shapes=userinfo,unbuilt=userinfo"`
 	// Names of headers of the client's request that are passed on to the userinfo endpoint.
 	UserinfoHeadersClient []string `kong:"userinfo_headers_client" oidc:"shapes=userinfo,header=provider,unbuilt=userinfo"`
-	// Names of extra query arguments for the userinfo endpoint; paired with `userinfo_query_args_values`.
+	// Names of extra query arguments for the userinfo endpoint; paired with
+	// `userinfo_query_args_values`.
 	UserinfoQueryArgsNames []string `kong:"userinfo_query_args_names" oidc:"shapes=userinfo,unbuilt=userinfo"`
 	// Values of the extra arguments named in `userinfo_query_args_names`, in the same order.
 	UserinfoQueryArgsValues []oauth2.Secret `kong:"userinfo_query_args_values" oidc:"shapes=userinfo,unbuilt=userinfo"`
 	// Names of arguments of the client's request that are passed on to the userinfo endpoint.
 	UserinfoQueryArgsClient []string `kong:"userinfo_query_args_client" oidc:"shapes=userinfo,unbuilt=userinfo"`
-	// Whether the userinfo endpoint is asked as well, so that its claims can be used for consumers and headers.
+	// Whether the userinfo endpoint is asked as well, so that its claims can be used for consumers
+	// and headers.
 	SearchUserInfo bool `kong:"search_user_info,default=false" oidc:"unbuilt=warn"`
 	// Address of the revocation endpoint (RFC 7009); without it, the discovered one.
 	RevocationEndpoint string `kong:"revocation_endpoint" oidc:"shapes=none,unbuilt=logout_revoke"`
@@ -99,7 +108,8 @@ type OtherEndpoints struct {
 
 // Exchange: access tokens that are exchanged for others.
 type Exchange struct {
-	// Address of an endpoint that answers a valid access token with another one as its body (not RFC 8693).
+	// Address of an endpoint that answers a valid access token with another one as its body (not
+	// RFC 8693).
 	TokenExchangeEndpoint string `kong:"token_exchange_endpoint" oidc:"shapes=exchange,unbuilt=warn"`
 	// Whether the answers of `token_exchange_endpoint` are cached.
 	CacheTokenExchange bool `kong:"cache_token_exchange,default=true" oidc:"shapes=none,unbuilt=token_exchange_endpoint"`
@@ -157,6 +167,7 @@ type ExchangeRequest struct {
 type ExchangeCache struct {
 	// Whether exchanged tokens are remembered.
 	Enabled bool `kong:"enabled,default=true"`
-	// Longest time in seconds for which an exchanged token is remembered; without it, its own lifetime.
+	// Longest time in seconds for which an exchanged token is remembered; without it, its own
+	// lifetime.
 	TTL *Seconds `kong:"ttl,integer"`
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/oauth2"
 )
 
-// Seconds is a length of time as Kong's configuration writes it: a number of seconds, fractions allowed.
+// Seconds is a length of time as Kong's configuration writes it: a number of seconds, fractions
+// allowed.
 type Seconds float64
 
 // Duration is s as Go's type, cut to the range that one can hold.
@@ -60,7 +61,8 @@ const (
 	GrantRefreshToken      Grant = "refresh_token"
 )
 
-// UnsignedSource is a method whose tokens may go unverified: ignore_signature. Bearer is left out on purpose.
+// UnsignedSource is a method whose tokens may go unverified: ignore_signature. Bearer is left out
+// on purpose.
 type UnsignedSource string
 
 // Place is where in a request a credential is looked for.

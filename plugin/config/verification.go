@@ -34,11 +34,14 @@ type Verification struct {
 	VerifyClaims bool `kong:"verify_claims,default=true"`
 	// Whether the signatures of tokens are verified.
 	VerifySignature bool `kong:"verify_signature,default=true"`
-	// Methods whose tokens are taken without verifying their signatures, since they come straight from the provider.
+	// Methods whose tokens are taken without verifying their signatures, since they come straight
+	// from the provider.
 	IgnoreSignature []UnsignedSource `kong:"ignore_signature,default=[]"`
-	// Whether tokens signed with HMAC (HS256 and its siblings) are taken; their key is the client's secret.
+	// Whether tokens signed with HMAC (HS256 and its siblings) are taken; their key is the client's
+	// secret.
 	EnableHSSignatures bool `kong:"enable_hs_signatures,default=false"`
-	// The only issuers whose tokens are taken. Without it, the discovered one, or the pseudo issuer.
+	// The only issuers whose tokens are taken. Without it, the discovered one, or the pseudo
+	// issuer.
 	IssuersAllowed []string `kong:"issuers_allowed,referenceable"`
 	// Allowed values of the claim `hd`, the domain that a user of Google belongs to.
 	Domains []string `kong:"domains" oidc:"unbuilt=refuse"`
@@ -50,8 +53,9 @@ type Verification struct {
 	ResolveDistributedClaims bool `kong:"resolve_distributed_claims,default=false" oidc:"unbuilt=warn"`
 }
 
-// Authorization: which claims let a request pass. In the `…_required` lists one entry must hold; an entry with spaces
-// holds when all of its words do. The `…_claim` lists are paths into nested claims.
+// Authorization: which claims let a request pass. In the `…_required` lists one entry must hold; an
+// entry with spaces holds when all of its words do. The `…_claim` lists are paths into nested
+// claims.
 type Authorization struct {
 	// Scopes of which one entry must be granted; words within an entry must all be granted.
 	ScopesRequired []string `kong:"scopes_required" oidc:"shapes=none"`

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"google.golang.org/protobuf/proto"
@@ -73,8 +74,13 @@ func inProcess(tb testing.TB, p *plugin.Plugin) io.ReadWriter {
 	tb.Cleanup(func() {
 		cancel()
 		_ = ours.Close()
-		if err := <-ended; err != nil {
-			tb.Error(err)
+		select {
+		case err := <-ended:
+			if err != nil {
+				tb.Error(err)
+			}
+		case <-time.After(time.Minute):
+			tb.Error("the server does not end")
 		}
 	})
 	return ours
