@@ -96,7 +96,7 @@ func (r *renderer) exit(refusal *authn.Refusal, id string, now time.Time) *kong.
 		return exit
 	}
 	// One line: of two lines with this name, Kong's nginx keeps the last.
-	if refusal.TokenSent || len(refusal.Scopes) > 0 {
+	if a.bearer.Values != nil && (refusal.TokenSent || len(refusal.Scopes) > 0) {
 		exit.Headers = append(exit.Headers, header("WWW-Authenticate", r.challenge(refusal.Status, refusal)+a.invites))
 	} else if a.bearer.Values != nil {
 		exit.Headers = append(exit.Headers, a.bearer)

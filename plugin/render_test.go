@@ -36,6 +36,7 @@ func TestRender(t *testing.T) {
 		{name: "no Basic method", noBasic: true, refusal: authn.Refusal{Status: authn.Unauthorized}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer}},
 		{name: "a token", noBasic: true, refusal: authn.Refusal{Status: authn.Unauthorized, TokenSent: true}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer + `, error="invalid_token"`}},
 		{name: "expose_error_code off", config: `"expose_error_code":false`, noBasic: true, refusal: authn.Refusal{Status: authn.Unauthorized, TokenSent: true}, status: 401, body: `{"message":"Unauthorized"}`, challenges: []string{bearer}},
+		{name: "a token, and no challenge for 503", refusal: authn.Refusal{Status: authn.Unavailable, TokenSent: true}, status: 503, body: `{"message":"Service Unavailable"}`, retryAfter: "5"},
 		{name: "own message", config: `"unauthorized_error_message":"Go \"away\""`, refusal: authn.Refusal{Status: authn.Unauthorized}, status: 401, body: `{"message":"Go \"away\""}`, challenges: []string{bearer, invitation}},
 		{name: "401 redirected", config: `"unauthorized_redirect_uri":["https://a.example/"]`, refusal: authn.Refusal{Status: authn.Unauthorized}, status: 302, location: "https://a.example/"},
 		{name: "forbidden", refusal: authn.Refusal{Status: authn.Forbidden, Scopes: []string{"a b", `c"d`}}, status: 403, body: `{"message":"Forbidden"}`, challenges: []string{bearer + `, error="insufficient_scope", scope="a b c\"d"`}},

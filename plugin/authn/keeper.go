@@ -289,7 +289,9 @@ func (k *Keeper[V]) notRenewed(key cache.Key, t *terms, r *Refusal, more ...any)
 		_ = k.refused(key, t, r) // it returns r
 	} else if old, ok := k.values.Get(key, now); ok {
 		old.rest(now.Add(renewPause))
-		old.rest(r.RetryAt)
+		if !r.RetryAt.IsZero() {
+			old.rest(r.RetryAt)
+		}
 	}
 	t.notRenewed(r, more...)
 	return r
