@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/kong-openid-connect/openid-connect/plugin/authn"
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
@@ -9,7 +10,18 @@ import (
 
 // Lint judges a kong.yml or a plugin's JSON as config.Lint does, and by what this
 // version has: problems that are no warnings make every request 500.
-func Lint(file []byte) ([]config.Finding, error) { return config.Lint(file, unbuilt) }
+func Lint(file []byte) ([]config.Finding, error) { return config.Lint(file, unbuilt, passedOver) }
+
+// passedOver warns of the methods that a configuration enables and this version does not have,
+// as the log does when the configuration is loaded.
+func passedOver(cfg *config.Config) []config.Problem {
+	if list := authn.PassedOver(cfg); len(list) > 0 && authn.Usable(cfg) == nil {
+		return []config.Problem{{
+			Field: "auth_methods", Message: "ignored: " + strings.Join(list, "; ") + ": a request with such credentials alone gets 401", Warning: true,
+		}}
+	}
+	return nil
+}
 
 // unbuilt says what a configuration asks for that this version does not have: single
 // settings by their tags, and what depends on more than one.

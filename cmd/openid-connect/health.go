@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/pluginserver"
@@ -27,12 +28,15 @@ func runHealth(args []string, s streams) int {
 		return wrongUsage("health", err, s)
 	}
 	socket := flags.String("socket", defaults.socket, "`path` of the socket")
-	timeout := flags.Duration("timeout", 2*time.Second, "how long the answer may take")
+	timeout := flags.Duration("timeout", 2*time.Second, "how long the answer may take, with a unit: 2s, 500ms")
 	if code, done := parseFlags(flags, healthUsage, args, s); done {
 		return code
 	}
-	if flags.NArg() > 0 || *timeout <= 0 {
-		return wrongUsage("health", errors.New("only -socket, and a -timeout above 0"), s)
+	switch {
+	case flags.NArg() > 0:
+		return wrongUsage("health", fmt.Errorf("unexpected argument %q", flags.Arg(0)), s)
+	case *timeout <= 0:
+		return wrongUsage("health", errors.New("-timeout must be above 0"), s)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
@@ -40,9 +44,15 @@ func runHealth(args []string, s streams) int {
 	defer host.Close()
 	// To close an instance that does not exist changes nothing, and every server answers it.
 	if err := host.CloseInstance(ctx, noInstance); err != nil {
-		fmt.Fprintf(s.err, "openid-connect health: no answer on %s: %v\n", *socket, err)
+		why := err.Error()
+		if errors.Is(err, context.DeadlineExceeded) {
+			why = "nothing came within " + timeout.String()
+		} else if errors.Is(err, fs.ErrNotExist) {
+			why = "no server is running there, or it uses another -socket"
+		}
+		fmt.Fprintf(s.err, "openid-connect health: no answer on %s: %s\n", *socket, why)
 		return 1
 	}
-	fmt.Fprintf(s.out, "%s: served\n", *socket)
+	fmt.Fprintf(s.out, "%s: the server answers\n", *socket)
 	return 0
 }

@@ -28,7 +28,7 @@ func runLint(args []string, s streams) int {
 		return code
 	}
 	if flags.NArg() == 0 {
-		return wrongUsage("lint", errors.New("no file is named"), s)
+		return wrongUsage("lint", errors.New("name a file, or - for standard input"), s)
 	}
 	code := 0
 	for _, name := range flags.Args() {

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -109,7 +110,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, listening func())
 		return err
 	}
 	for _, name := range s.unknown {
-		logger.Warn("an environment variable that is not known", "name", name)
+		logger.Warn("an environment variable that is not known: openid-connect -h lists the flags behind them", "name", name)
 	}
 	p := plugin.New(plugin.Options{
 		RootCAs: roots, Resolve: s.resolve, Logger: logger,
@@ -125,7 +126,12 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, listening func())
 	reloading.Go(func() { r.run(watching, hup) })
 
 	listener, err := pluginserver.Listen(pluginserver.SocketOptions{Path: s.socket, Mode: s.socketMode, Group: s.socketGroup})
-	if err != nil {
+	switch dir := filepath.Dir(s.socket); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the directory %s does not exist: create it, or name another path with -socket", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot write in %s: the server's user needs write permission there (%w)", dir, err)
+	case err != nil:
 		return err
 	}
 	logger.Info("serving", "version", version(), "socket", s.socket, "memory_limit", debug.SetMemoryLimit(-1))

@@ -65,14 +65,19 @@ func TestWrongUsage(t *testing.T) {
 		{"-socket-mode 999", "openid-connect: invalid value \"999\" for flag -socket-mode"},
 		{"-resolve a=b", "openid-connect: invalid value"},
 		{"-resolve a.test:80=b.test:80", "openid-connect: invalid value"},
-		{"-log-level loud", "openid-connect: invalid value"},
-		{"-token-cache-bytes 0", "openid-connect: -token-cache-bytes and"},
-		{"lint", "openid-connect lint: no file is named"},
+		{"-log-level loud", "openid-connect: invalid value \"loud\" for flag -log-level: must be debug, info, warn or error"},
+		{"-token-cache-bytes 64M", "openid-connect: invalid value \"64M\" for flag -token-cache-bytes: must be a whole number of bytes above 0, like 67108864"},
+		{"-token-cache-bytes 0", "openid-connect: invalid value"},
+		{"lint", "openid-connect lint: name a file, or -"},
 		{"lint -x", "openid-connect lint: flag provided but not defined: -x"},
 		{"lint " + absent, "openid-connect lint: open " + absent},
 		{"verify", "openid-connect verify: -issuer is needed"},
 		{"verify -x", "openid-connect verify: flag provided but not defined: -x"},
 		{"verify -issuer i -jwks " + absent, "openid-connect verify: -jwks: open " + absent},
+		{"-log-level info lint", "openid-connect: the command comes first: openid-connect lint"},
+		{"help nothing", `openid-connect: unknown command "nothing"`},
+		{"health extra", `openid-connect health: unexpected argument "extra"`},
+		{"version extra", `openid-connect version: unexpected argument "extra"`},
 		{"version -x", "openid-connect version: flag provided"},
 	} {
 		code, out, errOut := call(strings.Fields(c.args)...)
@@ -88,7 +93,7 @@ func TestWrongUsage(t *testing.T) {
 
 // TestHelp: help goes to standard output, and asking for it is no mistake.
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"help", "-h", "-help", "--help", "lint -h", "lint --help", "verify -h", "version -h"} {
+	for _, args := range []string{"help", "help lint", "-h", "-help", "--help", "lint -h", "lint --help", "verify -h", "version -h"} {
 		code, out, errOut := call(strings.Fields(args)...)
 		if code != 0 || !strings.Contains(out, "openid-connect") || errOut != "" {
 			t.Errorf("%s: exit %d, said %q and %q", args, code, out, errOut)
@@ -167,9 +172,10 @@ func TestLint(t *testing.T) {
 		code       int
 		says       string
 	}{
-		{name: "good", file: `{"config":{"issuer":"https://idp.example","cache_tokens_salt":"s"}}`, says: ": ok\n"},
+		{name: "good", file: `{"config":{"issuer":"https://idp.example","auth_methods":["client_credentials"],"cache_tokens_salt":"s"}}`, says: ": ok\n"},
 		{name: "schema", file: `{"config":{}}`, code: 1, says: ":1: error: config.issuer: required field missing\n"},
 		{name: "across fields", file: `{"config":{"issuer":"https://idp.example","token_headers_names":["a"]}}`, code: 1, says: ":1: error: config.token_headers_names: "},
+		{name: "partly built", file: `{"config":{"issuer":"https://idp.example","auth_methods":["bearer","client_credentials"],"cache_tokens_salt":"s"}}`, says: ":1: warning: config.auth_methods: ignored: bearer (not built"},
 		{name: "not built", file: `{"config":{"issuer":"https://idp.example","auth_methods":["bearer"]}}`, code: 1, says: ":1: error: config.auth_methods: no usable method is left"},
 		{name: "warning", file: `{"config":{"issuer":"http://idp.example"}}`, says: ":1: warning: config.issuer: "},
 	} {
@@ -268,11 +274,20 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// TestNoDirectory: what to do about a socket that cannot be made.
+func TestNoDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "absent")
+	code, _, errOut := call("-socket", filepath.Join(dir, "s"))
+	if want := "openid-connect: the directory " + dir + " does not exist: create it, or name another path with -socket\n"; code != 1 || !strings.HasSuffix(errOut, want) {
+		t.Errorf("exit %d: %s", code, errOut)
+	}
+}
+
 // TestHealth: it tells a server that answers from a socket file without one and from one that
 // hangs.
 func TestHealth(t *testing.T) {
 	s := startServing(t)
-	if code, out, errOut := call("health", "-socket", s.socket); code != 0 || !strings.Contains(out, "served") {
+	if code, out, errOut := call("health", "-socket", s.socket); code != 0 || !strings.Contains(out, "the server answers") {
 		t.Errorf("exit %d: %s%s", code, out, errOut)
 	}
 	if err := s.end(); err != nil {

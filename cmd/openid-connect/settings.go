@@ -52,9 +52,10 @@ func (s *settings) flags() *flag.FlagSet {
 	flags.StringVar(&s.socketGroup, "socket-group", "", "`group` of the socket, by name or number")
 	flags.StringVar(&s.caFile, "ca-file", "", "PEM `file` of authorities trusted beside the system's, for identity providers")
 	flags.Func("resolve", "`host:port=address:port` to use in place of DNS; may be repeated, or a comma-separated list", s.addResolve)
-	flags.Int64Var(&s.tokenCacheBytes, "token-cache-bytes", plugin.DefaultTokenCacheBytes, "`bytes` that cached tokens may take")
-	flags.Int64Var(&s.refusalCacheBytes, "refusal-cache-bytes", plugin.DefaultRefusalCacheBytes, "`bytes` that remembered refusals may take")
-	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "`level`: debug, info, warn or error")
+	s.tokenCacheBytes, s.refusalCacheBytes = plugin.DefaultTokenCacheBytes, plugin.DefaultRefusalCacheBytes
+	flags.Func("token-cache-bytes", "`bytes` that cached tokens may take (default 67108864)", setBytes(&s.tokenCacheBytes))
+	flags.Func("refusal-cache-bytes", "`bytes` that remembered refusals may take (default 16777216)", setBytes(&s.refusalCacheBytes))
+	flags.Func("log-level", "`level`: debug, info, warn or error (default info)", s.setLogLevel)
 	flags.StringVar(&s.logFile, "log-file", "", "`file` to append the log to (default standard error)")
 	return flags
 }
@@ -79,16 +80,32 @@ func parseSettings(args []string) (*settings, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	switch {
-	case flags.NArg() > 0:
+	if flags.NArg() > 0 {
 		return nil, unknownCommand(flags.Arg(0))
-	case s.tokenCacheBytes <= 0 || s.refusalCacheBytes <= 0:
-		return nil, errors.New("-token-cache-bytes and -refusal-cache-bytes must be above 0")
 	}
 	if s.socket == "" {
 		s.socket = defaultSocket(s.kongPrefix)
 	}
 	return s, nil
+}
+
+// setBytes reads a number of bytes into to.
+func setBytes(to *int64) func(string) error {
+	return func(v string) error {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n <= 0 {
+			return errors.New("must be a whole number of bytes above 0, like 67108864")
+		}
+		*to = n
+		return nil
+	}
+}
+
+func (s *settings) setLogLevel(v string) error {
+	if s.logLevel.UnmarshalText([]byte(v)) != nil {
+		return errors.New("must be debug, info, warn or error")
+	}
+	return nil
 }
 
 func (s *settings) setSocketMode(v string) error {

@@ -32,7 +32,7 @@ func commands() []command {
 		{"verify", "judge a token offline, and say why it is refused", runVerify},
 		{"health", "ask whether the server on the socket answers", runHealth},
 		{"version", "print the version", runVersion},
-		{"help", "print this text", func(_ []string, s streams) int { return help(s) }},
+		{"help", "print this text, or the help of a command", runHelp},
 	}
 }
 
@@ -45,12 +45,24 @@ const overview = `The openid-connect plugin for Kong Gateway OSS.
 Commands:
 `
 
+func runHelp(args []string, s streams) int {
+	if len(args) == 0 {
+		return help(s)
+	}
+	for _, c := range commands() {
+		if c.name == args[0] && c.name != "help" {
+			return c.run([]string{"-h"}, s)
+		}
+	}
+	return wrongUsage("", unknownCommand(args[0]), s)
+}
+
 func help(s streams) int {
 	fmt.Fprint(s.out, overview)
 	for _, c := range commands() {
 		fmt.Fprintf(s.out, "  %-9s%s\n", c.name, c.does)
 	}
-	fmt.Fprint(s.out, "\nFlags of the server; the environment variable OPENID_CONNECT_<NAME> stands behind each but -dump and -version:\n")
+	fmt.Fprint(s.out, "\nFlags of the server. Each except -dump and -version can also be set by an environment variable, OPENID_CONNECT_<NAME>:\n")
 	flags := (&settings{}).flags()
 	flags.SetOutput(s.out)
 	flags.PrintDefaults()
@@ -61,6 +73,9 @@ func help(s streams) int {
 func unknownCommand(name string) error {
 	var names []string
 	for _, c := range commands() {
+		if c.name == name {
+			return fmt.Errorf("the command comes first: openid-connect %s", name)
+		}
 		names = append(names, c.name)
 	}
 	if near := config.Nearest(name, names); near != "" {
@@ -103,6 +118,9 @@ func runVersion(args []string, s streams) int {
 	flags := flag.NewFlagSet("version", flag.ContinueOnError)
 	if code, done := parseFlags(flags, "usage: openid-connect version\n", args, s); done {
 		return code
+	}
+	if flags.NArg() > 0 {
+		return wrongUsage("version", fmt.Errorf("unexpected argument %q", flags.Arg(0)), s)
 	}
 	fmt.Fprintln(s.out, version())
 	return 0

@@ -53,14 +53,13 @@ func Compile(cfg *config.Config, env *Env, provider *Provider) (*Methods, error)
 	if err := Usable(cfg); err != nil {
 		return nil, err
 	}
-	m := &Methods{All: true}
+	m := &Methods{All: true, PassedOver: PassedOver(cfg)}
 	for _, method := range methods {
 		switch {
 		case !slices.Contains(cfg.AuthMethods, method.name):
 			m.All = false
 			continue
 		case method.build == nil:
-			m.PassedOver = append(m.PassedOver, fmt.Sprintf("%s (%s)", method.name, method.reason))
 			continue
 		}
 		built := method.build(cfg, env, provider)
@@ -70,6 +69,17 @@ func Compile(cfg *config.Config, env *Env, provider *Provider) (*Methods, error)
 		}
 	}
 	return m, nil
+}
+
+// PassedOver says of each method that cfg enables and that is not served, why.
+func PassedOver(cfg *config.Config) []string {
+	var list []string
+	for _, method := range methods {
+		if method.build == nil && slices.Contains(cfg.AuthMethods, method.name) {
+			list = append(list, fmt.Sprintf("%s (%s)", method.name, method.reason))
+		}
+	}
+	return list
 }
 
 // Usable reports whether one of the methods that cfg enables is built; the error names

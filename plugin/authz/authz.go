@@ -71,7 +71,7 @@ func (p *Policy) Check(res *authn.Result) *authn.Refusal {
 	}
 	for _, r := range p.rules {
 		if !r.met(res.Access.Claims) {
-			return r.refusal()
+			return r.refusal(res.Access.Claims)
 		}
 	}
 	return nil
@@ -96,10 +96,12 @@ func (r rule) met(claims map[string]any) bool {
 	return false
 }
 
-func (r rule) refusal() *authn.Refusal {
+func (r rule) refusal(claims map[string]any) *authn.Refusal {
+	claim, _ := authn.Lookup(claims, r.path)
 	refusal := &authn.Refusal{
 		Status: authn.Forbidden, Reason: "missing_" + r.name, Code: "insufficient_scope",
 		Description: fmt.Sprintf("the token lacks the required %s", r.name),
+		Cause:       lacking{has: Values(claim), rule: r},
 	}
 	if r.name == "scopes" {
 		for _, all := range r.alternatives {
@@ -107,6 +109,29 @@ func (r rule) refusal() *authn.Refusal {
 		}
 	}
 	return refusal
+}
+
+// lacking is why a rule is not met, for the log. Its text is made only where it is written.
+type lacking struct {
+	has  []string
+	rule rule
+}
+
+// maxShown is how many values of a token a log line shows at most, and how many bytes of each.
+const maxShown = 8
+
+func (l lacking) Error() string {
+	shown := l.has[:min(len(l.has), maxShown)]
+	quoted := make([]string, len(shown))
+	for i, v := range shown {
+		quoted[i] = fmt.Sprintf("%.64q", v)
+	}
+	more := ""
+	if len(l.has) > len(shown) {
+		more = fmt.Sprintf(" and %d more", len(l.has)-len(shown))
+	}
+	return fmt.Sprintf("the token's %s has [%s]%s; %s_required asks for %q",
+		strings.Join(l.rule.path, "."), strings.Join(quoted, " "), more, l.rule.name, l.rule.alternatives)
 }
 
 // Values reads a claim as a list of values: a string's space-separated words, the

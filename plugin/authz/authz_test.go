@@ -70,3 +70,25 @@ func TestCheck(t *testing.T) {
 		})
 	}
 }
+
+// TestLacking: the log says what the token has and what is asked for, in bounds.
+func TestLacking(t *testing.T) {
+	cfg, _, err := config.Decode([]byte(`{"issuer":"https://idp.example","audience_required":["orders","a b"]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var many []any
+	for range 100 {
+		many = append(many, strings.Repeat("x", 1000)+"\n")
+	}
+	for want, aud := range map[string]any{
+		`the token's aud has ["service"]; audience_required asks for [["orders"] ["a" "b"]]`: "service",
+		`the token's aud has []; audience_required asks for [["orders"] ["a" "b"]]`:          nil,
+		`and 92 more; audience_required`:                                                     many,
+	} {
+		refusal := Compile(cfg).Check(&authn.Result{Access: &oidc.Token{Claims: map[string]any{"aud": aud}}})
+		if text := refusal.Error(); !strings.Contains(text, want) || len(text) > 1000 || strings.Contains(text, "\n") {
+			t.Errorf("%s", text)
+		}
+	}
+}
