@@ -123,7 +123,7 @@ func httpVersion(v float64) string {
 
 // Lint judges a kong.yml or a plugin's JSON as config.Lint does, and by what this
 // version has: problems that are no warnings make every request 500.
-func Lint(file []byte) ([]config.Problem, error) { return config.Lint(file, unbuilt) }
+func Lint(file []byte) ([]config.Finding, error) { return config.Lint(file, unbuilt) }
 
 // unbuilt refuses settings that would let more requests through if they were
 // silently passed over, and a configuration without any method that works. Of other

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -9,54 +11,91 @@ import (
 	"github.com/kong-openid-connect/openid-connect/plugin/config"
 )
 
-// maxLintFile bounds what lint reads, in bytes.
+const lintUsage = `usage: openid-connect lint FILE...
+
+Says what Kong, or the first request, would refuse: a line each, FILE:LINE: field: message. Warnings have the word
+"warning" before the field. A FILE is a kong.yml (YAML or JSON), a plugin's JSON, or its config alone; - is standard
+input. Each file is judged by itself.
+
+Exit 0: nothing but warnings. 1: a problem, or no openid-connect plugin in any file. 2: wrong use, or a file that
+cannot be opened or read, or has more than 16 MiB.
+`
+
+// maxLintFile bounds what lint reads of a file, in bytes.
 const maxLintFile = 16 << 20
 
-// runLint prints what Kong, or the first request, would refuse in FILE, a line each;
-// `-` is standard input. Its result is the exit code: 0 nothing but warnings, 1 a
-// problem, 2 wrong usage.
-func runLint(args []string, stdout, stderr io.Writer) int {
-	if len(args) != 1 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" {
-		fmt.Fprintln(stderr, "usage: openid-connect lint FILE    (a kong.yml or a plugin's JSON; - for standard input)")
-		return 2
+// runLint is the subcommand lint; args are those behind its name. It returns the exit code.
+func runLint(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	const command = "openid-connect lint"
+	flags := flag.NewFlagSet("lint", flag.ContinueOnError)
+	err := parseFlags(flags, args, lintUsage, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return wrongUse(stderr, command, err)
+	case flags.NArg() == 0:
+		return wrongUse(stderr, command, errors.New("which file?"))
 	}
-	problems, err := lintFile(args[0])
-	if err != nil {
-		fmt.Fprintln(stderr, "openid-connect lint:", err)
-		return 1
-	}
-	code := 0
-	for _, p := range problems {
-		kind := "error"
-		if p.Warning {
-			kind = "warning"
-		} else {
-			code = 1
+	code, found, judged := 0, 0, 0
+	for _, name := range flags.Args() {
+		raw, err := readLintFile(name, stdin)
+		if err != nil {
+			fmt.Fprintf(stderr, "%s: %v\n", command, err)
+			code = 2
+			continue
 		}
-		fmt.Fprintf(stdout, "%s: %s: %s\n", kind, p.Field, p.Message)
+		findings, err := plugin.Lint(raw)
+		if err == nil {
+			judged++
+		}
+		found += len(findings)
+		for _, f := range findings {
+			fmt.Fprintln(stdout, place(name, f)+f.String())
+			if !f.Warning {
+				code = max(code, 1)
+			}
+		}
 	}
-	if len(problems) == 0 {
+	switch {
+	case code == 0 && judged == 0:
+		fmt.Fprintf(stderr, "%s: no openid-connect plugin in what was read\n", command)
+		return 1
+	case code == 0 && found == 0:
 		fmt.Fprintln(stdout, "ok")
 	}
 	return code
 }
 
-func lintFile(name string) ([]config.Problem, error) {
-	in := os.Stdin
+// place is the beginning of a finding's line.
+func place(name string, f config.Finding) string {
+	if name == "-" {
+		name = "<standard input>"
+	}
+	if f.Line > 0 {
+		name = fmt.Sprintf("%s:%d", name, f.Line)
+	}
+	if f.Warning {
+		return name + ": warning: "
+	}
+	return name + ": "
+}
+
+func readLintFile(name string, stdin io.Reader) ([]byte, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { _ = f.Close() }()
-		in = f
+		stdin = f
 	}
-	raw, err := io.ReadAll(io.LimitReader(in, maxLintFile+1))
+	raw, err := io.ReadAll(io.LimitReader(stdin, maxLintFile+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(raw) > maxLintFile {
 		return nil, fmt.Errorf("%s is larger than 16 MiB", name)
 	}
-	return plugin.Lint(raw)
+	return raw, nil
 }

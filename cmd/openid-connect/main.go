@@ -30,25 +30,34 @@ func main() {
 // MiB.
 const memoryLimit = 256 << 20
 
-// run is the command; its result is the exit code: 0 done, 1 failed, 2 wrong usage.
+// run is the command; its result is the exit code: 0 done (help too), 1 failed, 2 wrong usage.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {
 		case "verify":
 			return runVerify(args[1:], stdin, stdout, stderr)
 		case "lint":
-			return runLint(args[1:], stdout, stderr)
+			return runLint(args[1:], stdin, stdout, stderr)
+		case "version":
+			args = append([]string{"-version"}, args[1:]...)
+		case "help": // of the server, or of the command that follows
+			return run(append(args[1:len(args):len(args)], "-h"), stdin, stdout, stderr)
 		}
 	}
-	s, err := parseSettings(args, stderr)
+	s, err := parseSettings(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return 2 // as go-pdk's servers answer -help
+		return 0
 	case err != nil:
-		fmt.Fprintln(stderr, "openid-connect:", err)
-		return 2
+		return wrongUse(stderr, "openid-connect", err)
+	case s.version:
+		fmt.Fprintln(stdout, version())
+		return 0
 	case s.dump:
 		return dump(s, stdout, stderr)
+	}
+	for _, w := range s.warnings {
+		fmt.Fprintln(stderr, "openid-connect: warning:", w)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

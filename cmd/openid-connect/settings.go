@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +21,7 @@ import (
 // it: Kong starts a server with an empty environment, so flags come first.
 type settings struct {
 	dump        bool
+	version     bool
 	kongPrefix  string
 	socket      string
 	socketMode  fs.FileMode
@@ -28,26 +30,27 @@ type settings struct {
 	resolve     map[string]string
 	logLevel    slog.Level
 	logFile     string
+
+	warnings []string // about the environment
 }
 
-const usage = `Usage of openid-connect:
-  openid-connect [flags]         serve the plugin to Kong on a Unix socket
-  openid-connect -dump           print what Kong must know of the plugin
-  openid-connect lint FILE       judge a kong.yml or a plugin's JSON
-  openid-connect verify [flags]  judge a token on standard input
+// variablePrefix begins the names of the environment variables that are settings.
+const variablePrefix = "OPENID_CONNECT_"
 
-Flags; the environment variable OPENID_CONNECT_<NAME> stands behind each but -dump:
-`
+// variable is the environment variable behind a flag; "" for the two that are no settings.
+func variable(f *flag.Flag) string {
+	if f.Name == "dump" || f.Name == "version" {
+		return ""
+	}
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
 
-func parseSettings(args []string, stderr io.Writer) (*settings, error) {
+// parseSettings reads the settings of the server. For -h it prints the help to stdout and returns flag.ErrHelp.
+func parseSettings(args []string, stdout io.Writer) (*settings, error) {
 	s := &settings{socketMode: 0o600, resolve: map[string]string{}}
 	flags := flag.NewFlagSet("openid-connect", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		flags.PrintDefaults()
-	}
 	flags.BoolVar(&s.dump, "dump", false, "print the plugin's name, version and schema as JSON, and exit")
+	flags.BoolVar(&s.version, "version", false, "print the version, the commit and the version of Go, and exit")
 	flags.StringVar(&s.kongPrefix, "kong-prefix", "/usr/local/kong", "Kong's prefix `directory`")
 	flags.StringVar(&s.socket, "socket", "", "`path` of the socket (default <kong-prefix>/openid-connect.socket)")
 	flags.Func("socket-mode", "file `mode` of the socket, octal (default 0600)", s.setSocketMode)
@@ -59,22 +62,25 @@ func parseSettings(args []string, stderr io.Writer) (*settings, error) {
 
 	var err error
 	flags.VisitAll(func(f *flag.Flag) {
-		name := "OPENID_CONNECT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value := os.Getenv(name); value != "" && f.Name != "dump" && err == nil {
+		name := variable(f)
+		if value := os.Getenv(name); value != "" && err == nil {
 			if err = flags.Set(f.Name, value); err != nil {
 				err = fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	})
-	if err != nil {
+	if parseErr := parseFlags(flags, args, usage, stdout); parseErr != nil {
+		return nil, parseErr
+	}
+	if word := flags.Arg(0); slices.Contains(commands, word) {
+		return nil, fmt.Errorf("the command %s must come first", word)
+	} else if flags.NArg() > 0 {
+		return nil, unknownCommand(word)
+	}
+	if err != nil && !s.version { // nor does the environment matter for the help
 		return nil, err
 	}
-	if err := flags.Parse(args); err != nil {
-		return nil, err
-	}
-	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("unknown command %q", flags.Arg(0))
-	}
+	s.warnings = unknownVariables(flags, os.Environ())
 	if s.socket == "" {
 		s.socket = defaultSocket(s.kongPrefix)
 	}

@@ -41,13 +41,12 @@ type verifyCommand struct {
 
 // runVerify is the subcommand verify; args are those behind its name. It returns the exit code.
 func runVerify(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c, batch, err := parseVerifyFlags(args, stderr)
+	c, batch, err := parseVerifyFlags(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintln(stderr, "openid-connect verify:", err)
-		return 2
+		return wrongUse(stderr, "openid-connect verify", err)
 	}
 	if batch {
 		return c.batch(stdin, stdout, stderr)
@@ -58,7 +57,12 @@ func runVerify(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "openid-connect verify: reading the token:", err)
 		return 2
 	}
-	v := c.judge(c.jwks, strings.TrimRight(string(raw), "\r\n"), c.policy)
+	token := strings.TrimRight(string(raw), "\r\n")
+	if token == "" {
+		fmt.Fprintln(stderr, "openid-connect verify: no token on standard input")
+		return 2
+	}
+	v := c.judge(c.jwks, token, c.policy)
 	printVerdict(stdout, v)
 	if !v.Valid {
 		return 1
@@ -66,14 +70,9 @@ func runVerify(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-func parseVerifyFlags(args []string, stderr io.Writer) (c *verifyCommand, batch bool, err error) {
+func parseVerifyFlags(args []string, stdout io.Writer) (c *verifyCommand, batch bool, err error) {
 	c = &verifyCommand{now: time.Now}
 	fs := flag.NewFlagSet("verify", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.Usage = func() {
-		fmt.Fprint(stderr, verifyUsage)
-		fs.PrintDefaults()
-	}
 	file := fs.String("jwks", "", "`file` with the JWK Set")
 	issuer := fs.String("issuer", "", "the only accepted `iss`; needed unless -claims=false")
 	audience := fs.String("audience", "", "what must be in `aud`; empty: any")
@@ -83,7 +82,7 @@ func parseVerifyFlags(args []string, stderr io.Writer) (c *verifyCommand, batch 
 	claims := fs.Bool("claims", true, "judge the claims; false: header, key and signature only, over any payload")
 	hs := fs.Bool("hs", false, "allow HMAC with an oct key of the set")
 	fs.BoolVar(&batch, "batch", false, "judge JSON lines")
-	if err := fs.Parse(args); err != nil {
+	if err := parseFlags(fs, args, verifyUsage, stdout); err != nil {
 		return nil, false, err
 	}
 	switch {
@@ -130,13 +129,21 @@ func list(s string) []string {
 	return []string{s}
 }
 
+// readKeySet reads a file that must be a key set, perhaps one without a key that can be used.
 func readKeySet(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-jwks: %w", err)
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, oidc.MaxKeySetSize+1))
+	raw, err := io.ReadAll(io.LimitReader(f, oidc.MaxKeySetSize+1))
+	if err == nil {
+		_, err = oidc.ParseKeySet(raw)
+	}
+	if err != nil && !errors.Is(err, oidc.ErrNoKeys) {
+		return nil, fmt.Errorf("-jwks %s: %w", name, err)
+	}
+	return raw, nil
 }
 
 func (c *verifyCommand) judge(jwks []byte, token string, p oidc.Policy) verdict {

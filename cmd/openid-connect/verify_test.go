@@ -76,9 +76,12 @@ func TestVerify(t *testing.T) {
 		{"claims false, wrong signature", "-jwks " + ed + " -claims=false", verifyToken("EdDSA", "x") + "AA", 1, "bad_sig"},
 		{"hs", "-jwks " + oct + " -hs -issuer https://idp.example" + now, hs, 0, "ok"},
 		{"hs not allowed", "-jwks " + oct + " -issuer https://idp.example" + now, hs, 1, "bad_alg"},
-		{"nothing on stdin", "-jwks " + ed + " -issuer https://idp.example", "", 1, "malformed"},
+		{"nothing on stdin", "-jwks " + ed + " -issuer https://idp.example", "\n", 2, ""},
 		{"too long", "-jwks " + ed + " -issuer https://idp.example", strings.Repeat(".", 1<<20), 1, "malformed"},
-		{"no key set", "-jwks " + html + " -issuer https://idp.example", token, 1, "bad_key"},
+		{"no key set", "-jwks " + html + " -issuer https://idp.example", token, 2, ""},
+		{"no key set for a batch", "-batch -jwks " + html + " -issuer https://idp.example", line(map[string]any{"token": token}), 2, ""},
+		{"a set without keys", "-jwks " + file("none.json", `{"keys":[]}`) + " -issuer https://idp.example" + now, token, 1, "no_key"},
+		{"a folder", "-jwks " + dir + " -issuer https://idp.example", token, 2, ""},
 
 		{"no issuer", "-jwks " + ed, token, 2, ""},
 		{"no file", "-issuer https://idp.example", token, 2, ""},
@@ -88,7 +91,6 @@ func TestVerify(t *testing.T) {
 		{"an argument", "-jwks " + ed + " -issuer i extra", token, 2, ""},
 		{"negative leeway", "-jwks " + ed + " -issuer i -leeway -1", token, 2, ""},
 		{"leeway that is no number", "-jwks " + ed + " -issuer i -leeway NaN", token, 2, ""},
-		{"help", "-help", "", 0, ""},
 
 		{"batch", "-batch -issuer https://idp.example" + now, batch(
 			line(map[string]any{"jwks": json.RawMessage(edSet()), "token": token}),
@@ -143,7 +145,11 @@ func reasons(t *testing.T, out io.Reader) string {
 }
 
 func TestVerifyUnreadableInput(t *testing.T) {
-	for _, args := range []string{"-batch -claims=false", "-claims=false -jwks /dev/null"} {
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(keys, []byte(edSet()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"-batch -claims=false", "-claims=false -jwks " + keys} {
 		var stdout, stderr bytes.Buffer
 		in := iotest.ErrReader(errors.New("broken pipe"))
 		if code := runVerify(strings.Fields(args), in, &stdout, &stderr); code != 2 || !strings.Contains(stderr.String(), "broken pipe") {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync"
 
@@ -16,11 +15,10 @@ const PluginName = "openid-connect"
 
 // schema is the record `config`, without descriptions: what decoding needs.
 var schema = sync.OnceValue(func() *kongschema.Field {
-	f, err := kongschema.Of(reflect.TypeFor[Config](), enums)
+	f, err := declared()
 	if err != nil {
 		panic(err) // a mistake in a tag above; every test of this package meets it
 	}
-	f.Name, f.Required = "config", true
 	return f
 })
 
