@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestNoControlInClaimHeaders: no byte that HTTP forbids in a value (RFC 9110 §5.5) comes from a claim, in whatever form it stands.
+// TestNoControlInClaimHeaders: no byte that HTTP forbids in a value (RFC 9110 §5.5) comes from a
+// claim, in whatever form it stands.
 func TestNoControlInClaimHeaders(t *testing.T) {
 	for c := range 0x100 {
 		text := "a" + string(rune(c)) + "b"

@@ -45,7 +45,8 @@ func variable(f *flag.Flag) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
-// parseSettings reads the settings of the server. For -h it prints the help to stdout and returns flag.ErrHelp.
+// parseSettings reads the settings of the server. For -h it prints the help to stdout and returns
+// flag.ErrHelp.
 func parseSettings(args []string, stdout io.Writer) (*settings, error) {
 	s := &settings{socketMode: 0o600, resolve: map[string]string{}}
 	flags := flag.NewFlagSet("openid-connect", flag.ContinueOnError)

@@ -31,8 +31,8 @@ Flags of the server; behind each but -dump and -version stands the environment v
 // commands are the subcommands, for a misspelt one.
 var commands = []string{"lint", "verify", "health", "version", "help"}
 
-// parseFlags is flags.Parse without a word of its own. For -h it prints help and the flags to stdout and returns
-// flag.ErrHelp; any other error is for wrongUse.
+// parseFlags is flags.Parse without a word of its own. For -h it prints help and the flags to
+// stdout and returns flag.ErrHelp; any other error is for wrongUse.
 func parseFlags(flags *flag.FlagSet, args []string, help string, stdout io.Writer) error {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
@@ -45,7 +45,8 @@ func parseFlags(flags *flag.FlagSet, args []string, help string, stdout io.Write
 	return err
 }
 
-// wrongUse says in one sentence what is wrong with a call, and where its help is. It returns the exit code, 2.
+// wrongUse says in one sentence what is wrong with a call, and where its help is. It returns the
+// exit code, 2.
 func wrongUse(stderr io.Writer, command string, err error) int {
 	fmt.Fprintf(stderr, "%s: %v\nRun \"%s -h\" for help.\n", command, err, command)
 	return 2
@@ -80,11 +81,12 @@ func version() string {
 	return fmt.Sprintf("openid-connect %s, commit %s%s, %s", plugin.Version, cmp.Or(commit, "unknown"), changed, goVersion)
 }
 
-// ofKubernetes are the variables that Kubernetes sets for a service whose name begins with openid-connect.
+// ofKubernetes are the variables that Kubernetes sets for a service whose name begins with
+// openid-connect.
 var ofKubernetes = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_.+)?)$`)
 
-// unknownVariables says of each environment variable that looks like a setting and is none what it may mean. Values are
-// not repeated: they may be secrets.
+// unknownVariables says of each environment variable that looks like a setting and is none what it
+// may mean. Values are not repeated: they may be secrets.
 func unknownVariables(flags *flag.FlagSet, environment []string) []string {
 	var known, warnings []string
 	flags.VisitAll(func(f *flag.Flag) {

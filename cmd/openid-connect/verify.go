@@ -220,7 +220,8 @@ func (c *verifyCommand) judgeLine(line []byte) (verdict, error) {
 	return c.judge(jwks, l.Token, p), nil
 }
 
-// readLine returns the next line, of which it keeps no more than maxBatchLine bytes, and io.EOF with the last one.
+// readLine returns the next line, of which it keeps no more than maxBatchLine bytes, and io.EOF
+// with the last one.
 func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
 	for {
 		part, err := in.ReadSlice('\n')

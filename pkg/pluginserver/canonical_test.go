@@ -2,8 +2,8 @@ package pluginserver
 
 import "testing"
 
-// TestCanonicalTrailing: bytes behind the object are part of the configuration, also where they are no JSON. Two that
-// differ in them are two configurations, and the compiler is to see them.
+// TestCanonicalTrailing: bytes behind the object are part of the configuration, also where they are
+// no JSON. Two that differ in them are two configurations, and the compiler is to see them.
 func TestCanonicalTrailing(t *testing.T) {
 	for _, raw := range []string{`{"a":1} {}`, `{"a":1}{"a":1}`, `{"a":1} x`, `{"a":1}]`, `{"a":1}}`, `{"a":1} "`, `{"a":1},`, "{\"a\":1}\x00"} {
 		if got := string(canonical([]byte(raw))); got != raw {

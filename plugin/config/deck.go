@@ -13,19 +13,20 @@ import (
 // template is an expression that decK replaces before it reads a file: ${{ env "DECK_ISSUER" }}.
 var template = regexp.MustCompile(`\$\{\{[^}\n]*\}\}`)
 
-// hidden stands in place of "${{": a character for private use, which is in no real file, and as long.
+// hidden stands in place of "${{": a character for private use, which is in no real file, and as
+// long.
 const hidden = "\ue0de"
 
-// hideTemplates makes decK's expressions words without quotes and braces: they may stand in a quoted text, where YAML
-// would take theirs for its end. Lines and columns stay.
+// hideTemplates makes decK's expressions words without quotes and braces: they may stand in a
+// quoted text, where YAML would take theirs for its end. Lines and columns stay.
 func hideTemplates(file []byte) []byte {
 	return template.ReplaceAllFunc(file, func(expression []byte) []byte {
 		return append([]byte(hidden), bytes.Repeat([]byte("_"), len(expression)-len(hidden))...)
 	})
 }
 
-// fillTemplates puts a value that the schema takes in place of each text with one of decK's expressions, so that the rest
-// can be judged, and returns the paths of these.
+// fillTemplates puts a value that the schema takes in place of each text with one of decK's
+// expressions, so that the rest can be judged, and returns the paths of these.
 func fillTemplates(f *kongschema.Field, path string, value any) []string {
 	var paths []string
 	// sub looks at one value; put replaces it.
@@ -74,8 +75,8 @@ func fitting(f *kongschema.Field, s string) any {
 	return s
 }
 
-// shared gives a plugin the configuration that its _config names in _plugin_configs, as decK does: what the plugin says
-// itself counts, in records as well.
+// shared gives a plugin the configuration that its _config names in _plugin_configs, as decK does:
+// what the plugin says itself counts, in records as well.
 func (l *linter) shared(path string, plugin *node) *node {
 	source := plugin.members["_config"]
 	if source == nil {

@@ -11,12 +11,14 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
-// holders are the lists of entities under which plugins may stand, and the field by which a plugin outside names one.
+// holders are the lists of entities under which plugins may stand, and the field by which a plugin
+// outside names one.
 var holders = []struct{ list, field string }{
 	{"services", "service"}, {"routes", "route"}, {"consumers", "consumer"}, {"consumer_groups", "consumer_group"},
 }
 
-// lists are the entities of Kong 3.9 at the top level of a file: its own (kong/constants.lua), then those of its plugins.
+// lists are the entities of Kong 3.9 at the top level of a file: its own (kong/constants.lua), then
+// those of its plugins.
 var lists = []string{
 	"services", "routes", "plugins", "consumers", "upstreams", "targets", "certificates", "snis", "ca_certificates", "vaults",
 	"keys", "key_sets", "filter_chains", "parameters", "workspaces", "clustering_data_planes",
@@ -85,8 +87,8 @@ func (l *linter) declarative() {
 	l.unique()
 }
 
-// entity looks for plugins in an entity and in those below it: services have routes, and both have plugins. What is
-// bound says what the plugins are bound to by where they stand.
+// entity looks for plugins in an entity and in those below it: services have routes, and both have
+// plugins. What is bound says what the plugins are bound to by where they stand.
 func (l *linter) entity(path string, n *node, bound map[string]string, depth int) {
 	for i, p := range n.list("plugins") {
 		at := position(kongschema.Join(path, "plugins"), i)
@@ -194,8 +196,8 @@ func (l *linter) once(first map[string]int, key string, line int, field, message
 	first[key] = line
 }
 
-// target is the name of the entity that a plugin is bound to by a field, or by where it stands; an id where it has no
-// name.
+// target is the name of the entity that a plugin is bound to by a field, or by where it stands; an
+// id where it has no name.
 func (l *linter) target(b binding, field string) string {
 	to := b.plugin.text(field)
 	if ref := b.plugin.members[field]; ref != nil && ref.members != nil {

@@ -10,9 +10,10 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
-// fold moves the values of deprecated names to the fields that replaced them, in a record and the records below it, and
-// returns one warning for each name that was used. Kong fills in the new field's default before we see it: an old
-// value therefore counts unless the new field differs from its default.
+// fold moves the values of deprecated names to the fields that replaced them, in a record and the
+// records below it, and returns one warning for each name that was used. Kong fills in the new
+// field's default before we see it: an old value therefore counts unless the new field differs from
+// its default.
 func fold(f *kongschema.Field, path string, object map[string]any) ([]Problem, error) {
 	var warnings []Problem
 	var refused Invalid

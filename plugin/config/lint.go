@@ -9,8 +9,9 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
-// Finding is a Problem of a file. Its Field is the path from the root of the file; a list's first entry is 1, as in
-// Kong's own messages, and an entity that has a name stands under it: services["orders"].plugins[1].config.issuer.
+// Finding is a Problem of a file. Its Field is the path from the root of the file; a list's first
+// entry is 1, as in Kong's own messages, and an entity that has a name stands under it:
+// services["orders"].plugins[1].config.issuer.
 type Finding struct {
 	Problem
 	Line int // of the file, from 1; 0 where it is not known, as for an empty file
@@ -19,17 +20,18 @@ type Finding struct {
 // ErrNoPlugin is the error of Lint for a file without an openid-connect plugin.
 var ErrNoPlugin = errors.New("config: no plugin named " + PluginName + " in the file")
 
-// Lint says what is wrong with a file, in YAML or JSON: Kong's declarative format, one plugin ({"name":…,"config":{…}}),
-// or one bare `config`. It gives the verdict of Kong 3.9: on the form of the file, on what every plugin has, and by the
-// schema on each plugin named openid-connect (at the top level and under services, routes and consumers); then that of
-// the rules across fields. Other entities, and the configuration of other plugins, are not judged. The findings are
-// sorted by line.
+// Lint says what is wrong with a file, in YAML or JSON: Kong's declarative format, one plugin
+// ({"name":…,"config":{…}}), or one bare `config`. It gives the verdict of Kong 3.9: on the form of
+// the file, on what every plugin has, and by the schema on each plugin named openid-connect (at the
+// top level and under services, routes and consumers); then that of the rules across fields. Other
+// entities, and the configuration of other plugins, are not judged. The findings are sorted by
+// line.
 //
-// What only decK reads is understood as decK does and warned of: _plugin_configs with _config, and ${{ … }}, whose value
-// is not judged.
+// What only decK reads is understood as decK does and warned of: _plugin_configs with _config, and
+// ${{ … }}, whose value is not judged.
 //
-// The functions in further add rules of other packages: each is called with every configuration that the schema takes.
-// The error is ErrNoPlugin, beside the findings of the rest of the file.
+// The functions in further add rules of other packages: each is called with every configuration
+// that the schema takes. The error is ErrNoPlugin, beside the findings of the rest of the file.
 func Lint(file []byte, further ...func(*Config) []Problem) ([]Finding, error) {
 	l := &linter{plugin: lintSchema(), further: further}
 	root, err := readFile(hideTemplates(file))
@@ -133,7 +135,8 @@ func (l *linter) validate(path string, n *node, f *kongschema.Field, value map[s
 	return errs
 }
 
-// suggestion says what an unknown field most likely means: one of its record, or one of `config` that was not indented.
+// suggestion says what an unknown field most likely means: one of its record, or one of `config`
+// that was not indented.
 func suggestion(f *kongschema.Field, path string) string {
 	holder, last := f, path
 	for {

@@ -1,7 +1,8 @@
 package config
 
-// Nearest is the word that a misspelt one most likely means, or "" when none is near: at most a third of its letters, and
-// at most three, may be wrong, missing, too many or exchanged with their neighbour. Of equally near ones the first.
+// Nearest is the word that a misspelt one most likely means, or "" when none is near: at most a
+// third of its letters, and at most three, may be wrong, missing, too many or exchanged with their
+// neighbour. Of equally near ones the first.
 func Nearest(misspelt string, words []string) string {
 	best, least := "", min(3, len(misspelt)/3)+1
 	for _, word := range words {
@@ -20,8 +21,9 @@ func didYouMean(misspelt string, words []string) string {
 	return ""
 }
 
-// distance counts the letters to change, insert, remove, or exchange with their neighbour, that make b of a. Names
-// further apart than three letters in length are not compared: their distance is more.
+// distance counts the letters to change, insert, remove, or exchange with their neighbour, that
+// make b of a. Names further apart than three letters in length are not compared: their distance is
+// more.
 func distance(a, b string) int {
 	if d := len(a) - len(b); d > 3 || d < -3 {
 		return 4

@@ -10,8 +10,9 @@ import (
 	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
-// node is a value of a file that Lint reads, with the line on which it begins: of a member the line of its name. An
-// object has members (perhaps none, but not nil), a list has items likewise, anything else is a scalar.
+// node is a value of a file that Lint reads, with the line on which it begins: of a member the line
+// of its name. An object has members (perhaps none, but not nil), a list has items likewise,
+// anything else is a scalar.
 type node struct {
 	line    int
 	members map[string]*node
@@ -57,8 +58,8 @@ func (n *node) list(member string) []*node {
 	return nil
 }
 
-// lineOf is the line of what stands at a path such as "redis.port" or "client_jwk[1].kty", or of the innermost object
-// around it where it is missing.
+// lineOf is the line of what stands at a path such as "redis.port" or "client_jwk[1].kty", or of
+// the innermost object around it where it is missing.
 func (n *node) lineOf(path string) int {
 	for step := range strings.FieldsFuncSeq(path, func(r rune) bool { return strings.ContainsRune(".[]", r) }) {
 		next := n.members[step]

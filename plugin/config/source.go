@@ -33,8 +33,8 @@ func declared() (*kongschema.Field, error) {
 	return f, nil
 }
 
-// nameDeprecated writes what Kong logs where a deprecated field is used. It logs the message alone: as in the messages of
-// its own plugins, the plugin and the whole path stand in it.
+// nameDeprecated writes what Kong logs where a deprecated field is used. It logs the message alone:
+// as in the messages of its own plugins, the plugin and the whole path stand in it.
 func nameDeprecated(f *kongschema.Field, path string) {
 	for _, sub := range f.Fields {
 		nameDeprecated(sub, kongschema.Join(path, sub.Name))
@@ -55,7 +55,8 @@ func nameDeprecated(f *kongschema.Field, path string) {
 	}
 }
 
-// deprecatedField is the beginning of the message about a deprecated field; path is that of its record.
+// deprecatedField is the beginning of the message about a deprecated field; path is that of its
+// record.
 func deprecatedField(path, name string) string {
 	return PluginName + ": " + kongschema.Join(path, name) + " "
 }

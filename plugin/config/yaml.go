@@ -37,8 +37,9 @@ func readFile(file []byte) (*node, error) {
 // yamlLine is the form in which the YAML library says where a mistake is.
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// yamlTree reads one YAML document. Words such as on and off are booleans, as they are for Kong (YAML 1.1). A key given
-// twice is refused, and so is a second document: Kong reads the first and passes over the rest without a word.
+// yamlTree reads one YAML document. Words such as on and off are booleans, as they are for Kong
+// (YAML 1.1). A key given twice is refused, and so is a second document: Kong reads the first and
+// passes over the rest without a word.
 func yamlTree(file []byte) (*node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(file))
 	var doc, next yaml.Node
@@ -100,7 +101,8 @@ func (r *yamlReader) value(n *yaml.Node, depth int) (*node, error) {
 	}
 }
 
-// mapping reads an object. What it merges (<<) stands behind its own members; of several merged objects the first counts.
+// mapping reads an object. What it merges (<<) stands behind its own members; of several merged
+// objects the first counts.
 func (r *yamlReader) mapping(n *yaml.Node, depth int) (*node, error) {
 	object := &node{line: n.Line, members: map[string]*node{}}
 	var merged []*node
