@@ -82,17 +82,13 @@ func (l *linter) shared(path string, plugin *node) *node {
 	if source == nil {
 		return plugin
 	}
-	var config *node
-	if all := l.root.members["_plugin_configs"]; all != nil {
-		config = all.members[plugin.text("_config")]
-	}
-	if config == nil {
-		l.refuse(source.line, kongschema.Join(path, "_config"), "no such entry in _plugin_configs")
-		config = &node{members: map[string]*node{}}
-	}
 	whole := maps.Clone(plugin.members)
 	delete(whole, "_config")
-	whole["config"] = beneath(plugin.members["config"], config)
+	if all := l.root.members["_plugin_configs"]; all != nil && all.members[plugin.text("_config")] != nil {
+		whole["config"] = beneath(plugin.members["config"], all.members[plugin.text("_config")])
+	} else {
+		l.refuse(source.line, path+"._config", "no such entry in _plugin_configs")
+	}
 	return &node{line: plugin.line, members: whole}
 }
 

@@ -34,7 +34,7 @@ var deckOnly = []string{
 
 func isDeclarative(root *node) bool {
 	for name := range root.members {
-		if name == "_format_version" || name != "config" && (slices.Contains(lists, name) || slices.Contains(deckOnly, name)) {
+		if name == "_format_version" || slices.Contains(lists, name) || slices.Contains(deckOnly, name) {
 			return true
 		}
 	}
@@ -77,12 +77,11 @@ func (l *linter) declarative() {
 			l.refuse(n.line, name, "unknown field%s", near)
 		}
 	}
-	l.validate("", l.root, f, plain)
-	if v := l.root.members["_format_version"]; v != nil {
-		if n, ok := v.scalar.(float64); ok {
-			l.refuse(v.line, "_format_version", `put it in quotes: "%.1f"`, n)
-		}
+	if n, ok := plain["_format_version"].(float64); ok {
+		l.refuse(l.root.lineOf("_format_version"), "_format_version", `expected a string, put it in quotes: "%.1f"`, n)
+		plain["_format_version"] = "3.0"
 	}
+	l.validate("", l.root, f, plain)
 	l.names = map[string]string{}
 	l.entity("", l.root, map[string]string{}, 0)
 	l.unique()
@@ -110,7 +109,9 @@ func (l *linter) entity(path string, n *node, bound map[string]string, depth int
 			at := position(kongschema.Join(path, h.list), i)
 			if name := label(e); name != "" {
 				at = fmt.Sprintf("%s[%.60q]", kongschema.Join(path, h.list), name)
-				l.names[h.field+" "+e.text("id")] = name
+				if id := e.text("id"); id != "" {
+					l.names[h.field+" "+id] = name
+				}
 			}
 			below := maps.Clone(bound)
 			below[h.field] = cmp.Or(label(e), at)
@@ -133,24 +134,25 @@ func position(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i+
 
 func (l *linter) visit(path string, plugin *node, bound map[string]string) {
 	plugin = l.shared(path, plugin)
-	name := plugin.text("name")
-	if name != PluginName {
-		plain, _ := plugin.plain().(map[string]any)
+	l.bound = append(l.bound, binding{path, plugin, bound})
+	if name := plugin.text("name"); name != PluginName {
 		f := others()
+		plain, _ := plugin.plain().(map[string]any)
 		l.validate(path, plugin, f, f.Complete(plain))
 		if near := didYouMean(name, []string{PluginName}); near != "" {
 			l.refuse(plugin.lineOf("name"), path+".name", "no plugin of that name%s", near)
 		}
-	} else {
-		l.ours(path, plugin)
-		if strings.Contains(path, "consumers[") {
-			l.refuse(plugin.line, path, "the plugin cannot be bound to a consumer")
-		}
-		if config := plugin.members["config"]; config != nil && config.text("cache_tokens_salt") == "" {
-			l.warn(config.line, path+".config.cache_tokens_salt", "is not set: decK refuses the plugin without it; any random text of your own will do")
+		return
+	}
+	l.ours(path, plugin)
+	if strings.Contains(path, "consumers[") {
+		l.refuse(plugin.line, path, "the plugin cannot be bound to a consumer")
+	}
+	if config := plugin.members["config"]; config != nil {
+		if salt := config.members["cache_tokens_salt"]; salt == nil || salt.isNull() {
+			l.warn(config.line, path+".config.cache_tokens_salt", "is not set: decK 1.59 and newer refuses the plugin without it; any random text of your own will do")
 		}
 	}
-	l.bound = append(l.bound, binding{path, plugin, bound})
 }
 
 // binding is a plugin and what it is bound to by where it stands.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync"
 
@@ -16,11 +15,10 @@ const PluginName = "openid-connect"
 
 // schema is the record `config`, without descriptions: what decoding needs.
 var schema = sync.OnceValue(func() *kongschema.Field {
-	f, err := kongschema.Of(reflect.TypeFor[Config](), enums)
+	f, err := declared()
 	if err != nil {
 		panic(err) // a mistake in a tag above; every test of this package meets it
 	}
-	f.Name, f.Required = "config", true
 	return f
 })
 
@@ -187,7 +185,6 @@ func PluginSchema() *kongschema.Field {
 	if err != nil {
 		panic(err)
 	}
-	nameDeprecations("config", config)
 	return entity(config)
 }
 
@@ -204,20 +201,6 @@ func entity(config *kongschema.Field) *kongschema.Field {
 			},
 			config,
 		},
-	}
-}
-
-// nameDeprecations makes the messages of deprecated fields as Kong's own plugins have them: Kong
-// logs them without saying whose they are.
-func nameDeprecations(path string, f *kongschema.Field) {
-	for _, sub := range f.Fields {
-		if d := sub.Deprecation; d != nil {
-			d.Message = PluginName + ": " + path + "." + d.Message
-		}
-		nameDeprecations(path+"."+sub.Name, sub)
-	}
-	if f.Elements != nil {
-		nameDeprecations(path, f.Elements)
 	}
 }
 

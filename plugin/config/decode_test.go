@@ -175,23 +175,23 @@ func TestFold(t *testing.T) {
 		want          any
 		warning       string
 	}{
-		{"old alone", `"session_redis_host":"r"`, func(c *Config) any { return c.Redis.Host }, "r", "session_redis_host is deprecated, use redis.host"},
+		{"old alone", `"session_redis_host":"r"`, func(c *Config) any { return c.Redis.Host }, "r", "is deprecated, please use config.redis.host instead"},
 		{"new differs from its default", `"session_redis_host":"r","redis":{"host":"n"}`, func(c *Config) any { return c.Redis.Host }, "n", "ignored, since redis.host has another value"},
 		{"both equal", `"session_redis_host":"n","redis":{"host":"n"}`, func(c *Config) any { return c.Redis.Host }, "n", "is deprecated"},
-		{"new is its default", `"session_cookie_lifetime":60,"session_rolling_timeout":3600`, func(c *Config) any { return c.SessionRollingTimeout }, Seconds(60), "use session_rolling_timeout"},
-		{"false counts", `"session_cookie_httponly":false`, func(c *Config) any { return c.SessionCookieHTTPOnly }, false, "use session_cookie_http_only"},
-		{"off is Lax", `"authorization_cookie_samesite":"off"`, func(c *Config) any { return c.AuthorizationCookieSameSite }, SameSiteLax, "use authorization_cookie_same_site"},
+		{"new is its default", `"session_cookie_lifetime":60,"session_rolling_timeout":3600`, func(c *Config) any { return c.SessionRollingTimeout }, Seconds(60), "use config.session_rolling_timeout"},
+		{"false counts", `"session_cookie_httponly":false`, func(c *Config) any { return c.SessionCookieHTTPOnly }, false, "use config.session_cookie_http_only"},
+		{"off is Lax", `"authorization_cookie_samesite":"off"`, func(c *Config) any { return c.AuthorizationCookieSameSite }, SameSiteLax, "use config.authorization_cookie_same_site"},
 		{"timeouts", `"redis":{"timeout":7,"read_timeout":8}`, func(c *Config) any {
 			return []Milliseconds{c.Redis.ConnectTimeout, c.Redis.SendTimeout, c.Redis.ReadTimeout}
 		}, []Milliseconds{7, 7, 8}, "ignored, since read_timeout has another value"},
 		{
 			"cluster addresses", `"cluster_cache_redis":{"cluster_addresses":["a:1","[::1]:2"]}`, func(c *Config) any { return c.ClusterCacheRedis.ClusterNodes },
 			[]ClusterNode{{"a", 1}, {"::1", 2}},
-			"cluster_addresses is deprecated, use cluster_nodes",
+			"is deprecated, please use config.cluster_cache_redis.cluster_nodes instead",
 		},
-		{"sentinel addresses", `"redis":{"sentinel_addresses":["a:1"],"sentinel_master":"m","sentinel_role":"any"}`, func(c *Config) any { return c.Redis.SentinelNodes }, []SentinelNode{{"a", 1}}, "use sentinel_nodes"},
+		{"sentinel addresses", `"redis":{"sentinel_addresses":["a:1"],"sentinel_master":"m","sentinel_role":"any"}`, func(c *Config) any { return c.Redis.SentinelNodes }, []SentinelNode{{"a", 1}}, "use config.redis.sentinel_nodes"},
 		{"no effect", `"session_strategy":"regenerate"`, func(c *Config) any { return c.SessionStrategy }, (*string)(nil), "has no effect"},
-		{"nodes", `"session_redis_cluster_nodes":[{"ip":"a"}]`, func(c *Config) any { return c.Redis.ClusterNodes }, []ClusterNode{{"a", 6379}}, "use redis.cluster_nodes"},
+		{"nodes", `"session_redis_cluster_nodes":[{"ip":"a"}]`, func(c *Config) any { return c.Redis.ClusterNodes }, []ClusterNode{{"a", 6379}}, "use config.redis.cluster_nodes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, warnings := decoded(t, tt.members)

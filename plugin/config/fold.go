@@ -46,7 +46,9 @@ func fold(f *kongschema.Field, path string, object map[string]any) ([]Problem, e
 
 // replace puts the value of a deprecated field where it belongs and says so.
 func replace(f *kongschema.Field, path string, old *kongschema.Field, object map[string]any, value any) Problem {
-	warning := Problem{Field: kongschema.Join(path, old.Name), Message: old.Deprecation.Message, Warning: true}
+	warning := Problem{Field: kongschema.Join(path, old.Name), Warning: true}
+	// Kong's log needs the plugin and the path in the message, a Problem has its field.
+	warning.Message = strings.TrimPrefix(old.Deprecation.Message, deprecatedField(kongschema.Join("config", path), old.Name))
 	for _, r := range old.Deprecation.ReplacedWith {
 		holder, field, parent := object, f, f
 		for _, step := range r.Path {

@@ -14,7 +14,7 @@ import (
 // services["orders"].plugins[1].config.issuer.
 type Finding struct {
 	Problem
-	Line int // of the file, from 1; 0 where it is not known
+	Line int // of the file, from 1; 0 where it is not known, as for an empty file
 }
 
 // ErrNoPlugin is the error of Lint for a file without an openid-connect plugin.
@@ -122,7 +122,7 @@ func others() *kongschema.Field {
 	return &kongschema.Field{Type: "record", Fields: append(ofEveryPlugin(), anything("consumer"), protocols, anything("config"))}
 }
 
-// validate checks what stands at path by the schema, and returns what is refused.
+// validate holds what stands at path against the schema, and returns what is refused.
 func (l *linter) validate(path string, n *node, f *kongschema.Field, value map[string]any) kongschema.Errors {
 	errs := f.Validate(value)
 	for _, e := range errs.Flatten() {

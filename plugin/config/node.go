@@ -1,15 +1,18 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
 // node is a value of a file that Lint reads, with the line on which it begins: of a member the line
-// of its name, 0 where it is not known. An object has members (perhaps none, but not nil), a list
-// has items, anything else is a scalar.
+// of its name. An object has members (perhaps none, but not nil), a list has items likewise,
+// anything else is a scalar.
 type node struct {
 	line    int
 	members map[string]*node
@@ -36,6 +39,8 @@ func (n *node) plain() any {
 	return n.scalar
 }
 
+func (n *node) isNull() bool { return n.members == nil && n.items == nil && n.scalar == nil }
+
 // text is the value of a member that is a text, or "".
 func (n *node) text(member string) string {
 	if sub := n.members[member]; sub != nil {
@@ -56,7 +61,6 @@ func (n *node) list(member string) []*node {
 // lineOf is the line of what stands at a path such as "redis.port" or "client_jwk[1].kty", or of
 // the innermost object around it where it is missing.
 func (n *node) lineOf(path string) int {
-	line := n.line
 	for step := range strings.FieldsFuncSeq(path, func(r rune) bool { return strings.ContainsRune(".[]", r) }) {
 		next := n.members[step]
 		if i, err := strconv.Atoi(step); err == nil && i >= 1 && i <= len(n.items) {
@@ -65,42 +69,62 @@ func (n *node) lineOf(path string) int {
 		if next == nil {
 			break
 		}
-		if n = next; n.line > 0 {
-			line = n.line
-		}
+		n = next
 	}
-	return line
+	return n.line
 }
 
-// jsonNode is a value that was read as JSON. Its lines are those of the same text read as YAML,
-// which nearly all JSON is; at may be nil.
-func jsonNode(value any, at *yaml.Node, line int) *node {
-	n := &node{line: line}
-	if at == nil {
-		at = &yaml.Node{}
+// jsonTree reads one JSON value.
+func jsonTree(file []byte) (*node, error) {
+	if _, err := kongschema.ReadJSON(file); err != nil {
+		e := &lineError{message: err.Error()}
+		var syntax *json.SyntaxError
+		if errors.As(json.Unmarshal(file, new(any)), &syntax) {
+			e.line = 1 + bytes.Count(file[:syntax.Offset], []byte("\n"))
+		}
+		return nil, e
 	}
-	switch value := value.(type) {
-	case map[string]any:
-		n.members = make(map[string]*node, len(value))
-		for name, v := range value {
-			n.members[name] = jsonNode(v, nil, 0)
+	r := jsonReader{Decoder: json.NewDecoder(bytes.NewReader(file)), file: file, line: 1}
+	return r.value(), nil
+}
+
+// jsonReader reads once more what ReadJSON took, for the lines.
+type jsonReader struct {
+	*json.Decoder
+	file    []byte
+	counted int // bytes of the file whose lines are counted
+	line    int // of the last token
+}
+
+func (r *jsonReader) token() json.Token {
+	tok, _ := r.Token() // the JSON is good
+	end := int(r.InputOffset())
+	r.line += bytes.Count(r.file[r.counted:end], []byte("\n"))
+	r.counted = end
+	return tok
+}
+
+func (r *jsonReader) value() *node {
+	tok := r.token()
+	n := &node{line: r.line}
+	switch tok {
+	case json.Delim('{'):
+		n.members = map[string]*node{}
+		for r.More() {
+			name, _ := r.token().(string)
+			line := r.line
+			n.members[name] = r.value()
+			n.members[name].line = line
 		}
-		for i := 0; at.Kind == yaml.MappingNode && i+1 < len(at.Content); i += 2 {
-			if name := at.Content[i]; n.members[name.Value] != nil {
-				n.members[name.Value] = jsonNode(value[name.Value], at.Content[i+1], name.Line)
-			}
+		r.token()
+	case json.Delim('['):
+		n.items = []*node{}
+		for r.More() {
+			n.items = append(n.items, r.value())
 		}
-	case []any:
-		n.items = make([]*node, len(value))
-		for i, v := range value {
-			if at.Kind == yaml.SequenceNode && i < len(at.Content) {
-				n.items[i] = jsonNode(v, at.Content[i], at.Content[i].Line)
-			} else {
-				n.items[i] = jsonNode(v, nil, 0)
-			}
-		}
+		r.token()
 	default:
-		n.scalar = value
+		n.scalar = tok
 	}
 	return n
 }

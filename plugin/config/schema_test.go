@@ -346,17 +346,3 @@ func readJSON(t *testing.T, file string, into any) {
 		t.Fatal(err)
 	}
 }
-
-// TestDeprecationsNameThePlugin: Kong logs the message as it stands.
-func TestDeprecationsNameThePlugin(t *testing.T) {
-	schema := string(SchemaJSON())
-	for _, want := range []string{
-		`"message":"openid-connect: config.session_redis_host is deprecated, use redis.host"`,
-		`"message":"openid-connect: config.redis.cluster_addresses is deprecated, use cluster_nodes"`,
-		`"message":"openid-connect: config.session_strategy has no effect, remove it"`,
-	} {
-		if !strings.Contains(schema, want) {
-			t.Errorf("no %s", want)
-		}
-	}
-}

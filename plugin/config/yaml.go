@@ -10,8 +10,6 @@ import (
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/kong-openid-connect/openid-connect/pkg/kongschema"
 )
 
 // Bounds of a YAML file: aliases make a small one large.
@@ -30,28 +28,19 @@ func (e *lineError) Error() string { return fmt.Sprintf("line %d: %s", e.line, e
 
 // readFile reads YAML or JSON.
 func readFile(file []byte) (*node, error) {
-	trimmed := bytes.TrimSpace(file)
-	if len(trimmed) == 0 || trimmed[0] != '{' {
-		return readYAML(file)
+	if bytes.HasPrefix(bytes.TrimSpace(file), []byte("{")) {
+		return jsonTree(file)
 	}
-	value, err := kongschema.ReadJSON(file)
-	if err != nil {
-		return nil, err
-	}
-	var doc yaml.Node
-	if yaml.Unmarshal(file, &doc) != nil || len(doc.Content) == 0 {
-		return jsonNode(value, nil, 0), nil
-	}
-	return jsonNode(value, doc.Content[0], doc.Content[0].Line), nil
+	return yamlTree(file)
 }
 
 // yamlLine is the form in which the YAML library says where a mistake is.
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// readYAML reads one YAML document. Words such as on and off are booleans, as they are for Kong
+// yamlTree reads one YAML document. Words such as on and off are booleans, as they are for Kong
 // (YAML 1.1). A key given twice is refused, and so is a second document: Kong reads the first and
 // passes over the rest without a word.
-func readYAML(file []byte) (*node, error) {
+func yamlTree(file []byte) (*node, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(file))
 	var doc, next yaml.Node
 	if err := decoder.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
