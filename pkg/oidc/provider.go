@@ -206,7 +206,8 @@ func (p *Provider) Verify(ctx context.Context, raw string, pol Policy) (*Token, 
 }
 
 // copies numbers what is at hand, or already on its way and so no newer: the document first, then
-// each source of keys; 0 is none. A key may have been made while a set that lacks it was on its way.
+// each source of keys; 0 is none. A key may have been made while a set that lacks it was on its
+// way.
 func (p *Provider) copies() []uint64 {
 	numbers := make([]uint64, 0, 1+len(p.sources))
 	numbers = append(numbers, p.metadata.begun())
