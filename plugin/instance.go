@@ -55,7 +55,7 @@ func (p *Plugin) compile(raw json.RawMessage) (*Instance, error) {
 		return nil, err
 	}
 	i := &Instance{
-		plugin: p, issuer: cfg.Issuer, cfg: cfg, methods: methods,
+		plugin: p, issuer: config.IssuerName(cfg.Issuer), cfg: cfg, methods: methods,
 		policy: authz.Compile(cfg), headers: compileHeaders(cfg), render: newRenderer(cfg, methods.Schemes),
 		login: loginResponse{cfg: cfg},
 	}
@@ -75,7 +75,7 @@ func refused(problems []config.Problem) error {
 }
 
 func (i *Instance) warn(warnings []config.Problem) {
-	log := i.plugin.env.Logger.With("issuer", i.cfg.Issuer)
+	log := i.plugin.env.Logger.With("issuer", i.issuer)
 	for _, w := range warnings {
 		log.Warn("configuration", "field", "config."+w.Field, "warning", w.Message)
 	}

@@ -125,3 +125,26 @@ func TestKongsLogLine(t *testing.T) {
 		t.Errorf("%q", line)
 	}
 }
+
+// TestIssuerIsNamedWithoutItsUser: a pseudo issuer is compared only, and may hold a password that
+// no log line shows.
+func TestIssuerIsNamedWithoutItsUser(t *testing.T) {
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"access_token":"opaque","id_token":"x","expires_in":60}`)) // two warnings
+	}))
+	t.Cleanup(endpoint.Close)
+	l := startLogged(t, map[string]any{
+		"issuer": "https://user:canary@idp.example/realm", "using_pseudo_issuer": true, "jwks_endpoint": endpoint.URL,
+		"token_endpoint": endpoint.URL, "auth_methods": []string{"client_credentials"}, "client_credentials_param_type": []string{"header"},
+	})
+	l.refuse("")
+	kong := kongLog{request: newRequest(basic("service", "secret"), ""), l: l}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := l.host.HandleEvent(ctx, l.id, "access", kong); err != nil {
+		t.Fatal(err)
+	}
+	if log := l.log.String(); strings.Contains(log, "canary") || strings.Count(log, "issuer=https://idp.example/realm") < 4 {
+		t.Errorf("%s", log)
+	}
+}

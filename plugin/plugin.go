@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"github.com/kong-openid-connect/openid-connect/pkg/cache"
@@ -125,12 +124,7 @@ func issuerOf(raw json.RawMessage) string {
 	if json.Unmarshal(raw, &known) != nil {
 		return ""
 	}
-	u, err := url.Parse(known.Issuer)
-	if err != nil {
-		return ""
-	}
-	u.User = nil
-	return u.String()
+	return config.IssuerName(known.Issuer)
 }
 
 // firstTime reports whether this configuration's warnings are still to be given:

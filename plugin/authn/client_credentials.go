@@ -243,7 +243,7 @@ func (c *clientAttempt) proof(by oauth2.AuthMethod) oauth2.Proof {
 	case by == oauth2.ClientSecretJWT:
 		signer := oauth2.HMAC{Algorithm: c.m.assertAlg, Secret: c.secret}
 		if signer.Short() && c.m.env.Due(day, "short secret", c.m.cfg.Issuer) {
-			c.m.env.Logger.Warn("a client's secret is shorter than the 32 bytes that client_secret_jwt asks for (RFC 7518 §3.2)", "issuer", c.m.cfg.Issuer)
+			c.m.log.Warn("a client's secret is shorter than the 32 bytes that client_secret_jwt asks for (RFC 7518 §3.2)")
 		}
 		return oauth2.Assertion{ID: c.id, Signer: signer}
 	case c.place == config.InHeader:

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,6 +27,8 @@ type grants struct {
 	env *Env
 	cfg *config.Config
 	grantOf
+
+	log *slog.Logger // names the issuer
 
 	args       url.Values // scope, audience and the configured arguments
 	headers    http.Header
@@ -59,6 +62,7 @@ type tokenAsk struct {
 func newGrants(cfg *config.Config, env *Env, of grantOf) *grants {
 	g := &grants{
 		env: env, cfg: cfg, grantOf: of,
+		log:     env.Logger.With("issuer", config.IssuerName(cfg.Issuer)),
 		args:    tokenArgs(cfg, of.grant),
 		headers: http.Header{},
 		access:  tokenPolicy(cfg, of.method),
@@ -190,8 +194,8 @@ func (g *grants) verify(ctx context.Context, res *Result, issuedTo []string) (er
 	if res.ID, err = g.provider.Verify(ctx, res.IDToken, policy); err != nil {
 		res.dropIDToken()
 		if g.env.Due(day, "ID token", g.cfg.Issuer, string(g.grant)) {
-			g.env.Logger.Warn("an ID token that came with the access token is dropped: it does not verify",
-				"issuer", g.cfg.Issuer, "grant", string(g.grant), "cause", err)
+			g.log.Warn("an ID token that came with the access token is dropped: it does not verify",
+				"grant", string(g.grant), "cause", err)
 		}
 	}
 	return nil
@@ -208,8 +212,8 @@ func (g *grants) tokenRefusal(err error, a *tokenAsk) *Refusal {
 		refusal.keep = keepUntilRetry
 	}
 	if scopes := g.args.Get("scope"); refusal.Code == "invalid_scope" && !a.clientInput && g.env.Due(day, "invalid_scope", g.cfg.Issuer, scopes) {
-		g.env.Logger.Warn("the provider refuses the scopes asked for: see config.scopes; many refuse openid for this grant",
-			"issuer", g.cfg.Issuer, "scopes", scopes)
+		g.log.Warn("the provider refuses the scopes asked for: see config.scopes; many refuse openid for this grant",
+			"scopes", scopes)
 	}
 	return refusal
 }
@@ -221,7 +225,7 @@ func asksForPause(e *oauth2.Error) bool {
 
 func (g *grants) notRenewed(r *Refusal, more ...any) {
 	if g.env.Due(time.Second, "renewal", g.cfg.Issuer, r.Reason) {
-		g.env.Logger.Warn("token not renewed", append([]any{"issuer", g.cfg.Issuer, "reason", r.Reason, "cause", r.Cause}, more...)...)
+		g.log.Warn("token not renewed", append([]any{"reason", r.Reason, "cause", r.Cause}, more...)...)
 	}
 }
 
@@ -235,8 +239,8 @@ func (g *grants) replayed(from http.Header) []kong.Header {
 			if kong.ValidValue(v) {
 				values = append(values, strings.Clone(v))
 			} else if g.env.Due(day, "replay", g.cfg.Issuer, name) {
-				g.env.Logger.Warn("a header of the token endpoint is not passed on: it has characters that Kong does not take",
-					"issuer", g.cfg.Issuer, "header", name)
+				g.log.Warn("a header of the token endpoint is not passed on: it has characters that Kong does not take",
+					"header", name)
 			}
 		}
 		if len(values) > 0 {
@@ -255,16 +259,15 @@ const (
 
 // warn says once what works now and will trouble the operator.
 func (g *grants) warn(res *Result, answer *oauth2.TokenResponse) {
-	log := g.env.Logger.With("issuer", g.cfg.Issuer)
 	if len(res.AccessToken) > largeToken && g.env.Due(day, "large token", g.cfg.Issuer) {
-		log.Warn("access tokens above 8 KiB: many upstreams refuse such a header", "bytes", len(res.AccessToken))
+		g.log.Warn("access tokens above 8 KiB: many upstreams refuse such a header", "bytes", len(res.AccessToken))
 	}
 	if !strings.EqualFold(answer.TokenType, "Bearer") && g.env.Due(day, "token_type", g.cfg.Issuer) {
-		log.Warn("the token endpoint does not say token_type Bearer: its tokens are taken as such", "token_type", answer.TokenType)
+		g.log.Warn("the token endpoint does not say token_type Bearer: its tokens are taken as such", "token_type", answer.TokenType)
 	}
 	for _, warning := range g.provider.Warnings() {
 		if g.env.Due(day, "key", g.cfg.Issuer, warning) {
-			log.Warn("the provider publishes what cannot be used", "warning", warning)
+			g.log.Warn("the provider publishes what cannot be used", "warning", warning)
 		}
 	}
 }

@@ -28,6 +28,8 @@
 // no code reads says that it is not built.
 package config
 
+import "net/url"
+
 // Config is the `config` of one plugin, complete: defaults are filled in and deprecated names are
 // folded into their successors. Fields that may be left without a value are pointers, or empty
 // strings and lists. It is immutable once decoded. Formatting it reveals no secret.
@@ -75,4 +77,15 @@ type Behaviour struct {
 	// Whether CORS preflight requests (OPTIONS) must authenticate too. With false, every OPTIONS
 	// request passes.
 	RunOnPreflight bool `kong:"run_on_preflight,default=true" oidc:"shapes=none"`
+}
+
+// IssuerName is an issuer as it may be logged: without the credentials that an address may hold;
+// "" if it is none.
+func IssuerName(issuer string) string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return ""
+	}
+	u.User = nil
+	return u.String()
 }
