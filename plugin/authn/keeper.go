@@ -211,7 +211,8 @@ func (k *Keeper[V]) renewed(ctx context.Context, key cache.Key, t *terms, q ques
 	if t.load.requests.Add(1) > maxWaiting {
 		return e.value, nil
 	}
-	patience := min(maxRenewalWait, max(leastRenewalWait, e.life.Ends.Sub(now)/2))
+	left := e.life.Ends.Sub(now)
+	patience := min(maxRenewalWait, max(left/2, min(leastRenewalWait, left/4*3)))
 	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	v, err := k.flight.Do(waiting, k.callKey(key, t), t.budget, func(ctx context.Context) (V, error) {

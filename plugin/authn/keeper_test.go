@@ -59,7 +59,8 @@ func TestKeeperNearTheEnd(t *testing.T) {
 		{name: "waited for", at: 91 * time.Second, second: turn{takes: 700 * time.Millisecond}, gets: "ii", waits: 700 * time.Millisecond, asked: 2, then: "ii"},
 		{name: "waited for, away", at: 91 * time.Second, second: turn{refusal: away}, gets: "i", asked: 2, then: "i"},
 		{name: "waited for, slow", at: 91 * time.Second, second: turn{takes: 3 * time.Second}, gets: "i", waits: time.Second, asked: 2, then: "ii"},
-		{name: "little is left", at: 99_900 * time.Millisecond, second: turn{takes: 3 * time.Second}, gets: "ii", waits: 3 * time.Second, asked: 2, then: "ii"},
+		{name: "little is left", at: 99_900 * time.Millisecond, second: turn{takes: 60 * time.Millisecond}, gets: "ii", waits: 60 * time.Millisecond, asked: 2, then: "ii"},
+		{name: "little is left, slow", at: 99_900 * time.Millisecond, second: turn{takes: 2 * time.Second}, gets: "i", waits: 75 * time.Millisecond, asked: 2, then: "ii"},
 		{name: "refused", at: 91 * time.Second, second: turn{refusal: no}, status: Unauthorized, asked: 2},
 		{name: "over", at: 100 * time.Second, gets: "ii", asked: 2, then: "ii"},
 	} {
