@@ -17,7 +17,8 @@ const (
 	// renewPause lets a failed renewal rest before a hit tries again.
 	renewPause = 5 * time.Second
 	// maxRenewalWait bounds how long a request waits for the successor of a value that still
-	// lives. A request waits for leastRenewalWait even where less than that is left of its life.
+	// lives: half of what is left, or leastRenewalWait, or three quarters of what is left where
+	// even that is more, so that the old one can still be served.
 	maxRenewalWait   = time.Second
 	leastRenewalWait = 250 * time.Millisecond
 	// maxWaiting bounds the requests that wait for one provider: where it hangs, they must not
