@@ -200,8 +200,9 @@ func (p *headerPlan) mayManage(name string) bool {
 // it came in; d.Prepared has set those that are written.
 func (p *headerPlan) clear(d *kong.Decision, r *kong.Request) {
 	for _, h := range r.Headers() {
-		if p.mayManage(h.Name) && p.manages(config.FoldHeader(h.Name)) {
-			d.RemoveHeader(h.Name)
+		// Kong names each header once, whatever the number of its lines.
+		if p.mayManage(h.Name) && p.manages(config.FoldHeader(h.Name)) && !d.Prepared.Names(h.Name) {
+			d.Upstream = append(d.Upstream, kong.Header{Name: h.Name})
 		}
 	}
 }
@@ -221,7 +222,7 @@ func (p *headerPlan) pass(r *kong.Request, res *authn.Result) (*kong.Decision, e
 		if w, err = p.write(res); err != nil {
 			return nil, err
 		}
-		res.Memorize(p, w)
+		res.Memorize(p, w, w.size())
 	}
 	d := r.Passing()
 	d.Prepared, d.Downstream, d.Groups = w.upstream, w.downstream, w.groups
@@ -234,6 +235,21 @@ type written struct {
 	upstream   *kong.Prepared
 	downstream []kong.Header
 	groups     []string
+}
+
+// size is how many bytes w keeps alive, about.
+func (w *written) size() int {
+	n := w.upstream.Len()
+	for _, h := range w.downstream {
+		n += len(h.Name)
+		for _, v := range h.Values {
+			n += len(v)
+		}
+	}
+	for _, group := range w.groups {
+		n += len(group)
+	}
+	return n
 }
 
 func (p *headerPlan) write(res *authn.Result) (*written, error) {

@@ -164,6 +164,8 @@ func (c *Client) build(ctx context.Context, u *url.URL, req Request) (*http.Requ
 	if err != nil {
 		return nil, &Error{Kind: BadRequest, Host: hostPort(u), reason: "the request cannot be built", cause: err}
 	}
+	// net/http itself would send a body again that was read, if the header has an Idempotency-Key.
+	r.GetBody = nil
 	r.Header = ownHeader(req.Header, c.pool.opts.UserAgent)
 	for name, values := range r.Header {
 		ok := httpguts.ValidHeaderFieldName(name)

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,25 +148,72 @@ func identify(name string, number []byte) string {
 	return name + string(b)
 }
 
-// exposes identifies the keys whose private part members publish, whatever else is wrong there.
+// exposes identifies the keys whose private part members publish, whatever else is wrong there:
+// each number is read in every way in which somebody may have meant it.
 func exposes(members map[string]any) []string {
 	if !hasPrivate(members) {
 		return nil
 	}
+	found := exposedBy(members, anyBase64)
+	return append(found, exposedBy(members, anyHex)...)
+}
+
+// anyBase64 decodes what can be decoded: either alphabet, other characters and the last bits
+// passed over.
+func anyBase64(s string) []byte {
+	s = strings.Map(func(c rune) rune {
+		switch {
+		case c == '+':
+			return '-'
+		case c == '/':
+			return '_'
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+			return c
+		}
+		return -1
+	}, s)
+	b, _ := base64.RawURLEncoding.DecodeString(s)
+	return b
+}
+
+// anyHex decodes hexadecimal digits with white space or colons between them.
+func anyHex(s string) []byte {
+	s = strings.Map(func(c rune) rune {
+		if strings.ContainsRune(" \t\r\n:", c) {
+			return -1
+		}
+		return c
+	}, s)
+	if len(s)%2 == 1 {
+		s = "0" + s
+	}
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func exposedBy(members map[string]any, decode func(string) []byte) []string {
+	number := func(name string) ([]byte, bool) {
+		s, _, _ := optString(members, name)
+		b := decode(s)
+		return b, len(b) > 0
+	}
 	var found []string
 	for _, name := range []string{"n", "x"} {
-		if b, _, ok := keyNumber(members, name); ok {
+		if b, ok := number(name); ok {
 			found = append(found, identify(name, b))
 		}
 	}
 	// The public part may be missing, or be another key's.
-	p, _, okP := keyNumber(members, "p")
-	q, _, okQ := keyNumber(members, "q")
+	p, okP := number("p")
+	q, okQ := number("q")
 	if okP && okQ && len(p)+len(q) <= 2*maxRSABits/8 {
 		n := new(big.Int).Mul(new(big.Int).SetBytes(p), new(big.Int).SetBytes(q))
 		found = append(found, identify("n", n.Bytes()))
 	}
-	d, _, okD := keyNumber(members, "d")
+	d, okD := number("d")
 	crv, _, _ := optString(members, "crv")
 	if curve := curves[crv]; okD && curve.size > 0 && len(trimZeros(d)) <= curve.size {
 		d = append(make([]byte, curve.size-len(trimZeros(d))), trimZeros(d)...)

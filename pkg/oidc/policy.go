@@ -51,6 +51,9 @@ type Policy struct {
 	// is more; nbf too when FromGrant.
 	Leeway time.Duration
 
+	// KeysAtHand verifies with the keys that are at hand, or on their way for the first time: none is
+	// fetched anew for a token that nobody needs.
+	KeysAtHand bool
 	// SkipSignature accepts any signature (config.ignore_signature). Form, algorithm and claims are
 	// checked all the same.
 	SkipSignature bool

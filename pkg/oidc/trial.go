@@ -107,7 +107,7 @@ func (t *trial) await(flights ...<-chan struct{}) bool {
 // renewOld waits for newer copies in place of those that are too old, and goes on with the old ones
 // where none come.
 func (t *trial) renewOld() {
-	if !slices.ContainsFunc(t.sources, func(s *source) bool { return s.overdue(t.now) != nil }) {
+	if t.u.policy.KeysAtHand || !slices.ContainsFunc(t.sources, func(s *source) bool { return s.overdue(t.now) != nil }) {
 		return
 	}
 	_, sources := t.concerned()
@@ -126,16 +126,24 @@ func (t *trial) renewOld() {
 func (t *trial) awaitNew() bool {
 	_, sources := t.concerned()
 	var flights []<-chan struct{}
+	for i, s := range t.sources {
+		if nth := t.before[1+i]; t.voucher[i] && nth > 0 && !slices.Contains(sources, i) && !t.u.policy.KeysAtHand {
+			s.demand(nth, t.now) // not waited for: it may have a new key of a name that another one has
+		}
+	}
 	for _, i := range sources {
 		flight := t.sources[i].cold()
 		if nth := t.before[1+i]; nth > 0 {
+			if t.u.policy.KeysAtHand {
+				continue
+			}
 			flight = t.sources[i].demand(nth, t.now)
 		}
 		if flight != nil {
 			flights = append(flights, flight)
 		}
 	}
-	if nth := t.before[0]; nth > 0 && t.cfg.JWKSEndpoint == "" && t.metadata.olderThan(leastPace, t.now) { // else it was read for this very token
+	if nth := t.before[0]; nth > 0 && !t.u.policy.KeysAtHand && t.cfg.JWKSEndpoint == "" && t.metadata.olderThan(leastPace, t.now) { // else it was read for this very token
 		t.metadata.demand(nth, t.now)
 	}
 	for {
@@ -153,7 +161,7 @@ func (t *trial) awaitNew() bool {
 // awaitMoved waits for the keys in another place, if the document has just named one.
 func (t *trial) awaitMoved() bool {
 	known, _ := t.concerned()
-	if t.fault != nil || known || t.before[0] == 0 || t.metadata.changed == nil {
+	if t.fault != nil || known || t.u.policy.KeysAtHand || t.before[0] == 0 || t.metadata.changed == nil {
 		return false
 	}
 	for _, underWay := range []func() <-chan struct{}{t.metadata.underWay, t.sources[0].underWay} {

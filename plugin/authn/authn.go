@@ -80,9 +80,14 @@ func (r *Result) Recall(owner any) any {
 	return nil
 }
 
-// Memorize keeps what owner has worked out from r, for the next request with r. There is room
-// for one: routes that share tokens mostly share the rest.
-func (r *Result) Memorize(owner, value any) { r.memo.Store(&memo{owner, value}) }
+// Memorize keeps what owner has worked out from r, for the next request with r, if its size in
+// bytes is within what Cost has counted for it. There is room for one: routes that share tokens
+// mostly share the rest.
+func (r *Result) Memorize(owner, value any, size int) {
+	if size <= r.memoRoom() {
+		r.memo.Store(&memo{owner, value})
+	}
+}
 
 // Claim looks path up in the access token, then in the ID token: the one order of sources for
 // everything that identifies the client.

@@ -80,11 +80,16 @@ const (
 	maxPause     = 5 * time.Minute
 )
 
-// paused returns until when the endpoint is left alone; false where it may be asked.
-func (l *Load) paused(now time.Time) (time.Time, bool) {
+// paused returns until when the endpoint is left alone with this credential; false where it may be
+// asked. Of several credentials that are asked to wait all wait: see pause.
+func (l *Load) paused(now time.Time, credential string) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.endpoint, now.Before(l.endpoint)
+	until := l.endpoint
+	if credential == l.credential && l.until.After(until) {
+		until = l.until
+	}
+	return until, now.Before(until)
 }
 
 // pause records that the provider answered status, 429 or 503, to a credential, and asked to be
@@ -98,10 +103,20 @@ func (l *Load) pause(now time.Time, credential string, status int, announced tim
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if status != tooManyRequests || now.Before(l.until) && l.credential != credential {
-		l.endpoint = until
+		l.endpoint = later(l.endpoint, until)
 	}
 	if status == tooManyRequests {
+		if credential == l.credential {
+			until = later(l.until, until)
+		}
 		l.credential, l.until = credential, until
 	}
 	return until
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -74,7 +75,7 @@ func newGrants(cfg *config.Config, env *Env, of grantOf) *grants {
 		load: of.provider.Load, notRenewed: g.notRenewed,
 	}
 	g.id = g.access
-	g.id.Kind = oidc.IDToken
+	g.id.Kind, g.id.KeysAtHand = oidc.IDToken, true // nobody asked for it, so nobody waits for its key
 	for i, name := range cfg.TokenHeadersNames {
 		g.headers.Add(name, string(cfg.TokenHeadersValues[i]))
 	}
@@ -100,7 +101,7 @@ func (g *grants) once() *terms {
 // obtain asks the token endpoint and verifies what it answers. Its error is a *Refusal.
 func (g *grants) obtain(ctx context.Context, a *tokenAsk) (*Result, Life, error) {
 	asked := g.env.Now()
-	if until, paused := g.provider.Load.paused(asked); paused {
+	if until, paused := g.provider.Load.paused(asked, a.credential); paused {
 		return nil, Life{}, &Refusal{
 			Status: Unavailable, Reason: "idp_pause", Cause: errors.New("the provider has asked to be left alone"),
 			Code: unavailableCode, Description: unavailableText, RetryAt: until,
@@ -123,7 +124,7 @@ func (g *grants) obtain(ctx context.Context, a *tokenAsk) (*Result, Life, error)
 		Replay: g.replayed(answer.Header),
 	}
 	if keepsResponse(g.cfg, g.method) {
-		res.Response = answer.Body
+		res.Response = bytes.TrimPrefix(answer.Body, []byte("\ufeff")) // who reads it on may not know a BOM
 	}
 	if err := g.verify(ctx, res, a.issuedTo); err != nil {
 		return nil, Life{}, providerFault(err, g.env.Now())

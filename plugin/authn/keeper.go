@@ -290,6 +290,9 @@ func (k *Keeper[V]) notRenewed(key cache.Key, t *terms, r *Refusal, more ...any)
 		k.values.Delete(key)
 		_ = k.refused(key, t, r) // it returns r
 	} else if old, ok := k.values.Get(key, now); ok {
+		if r.keep == keepUntilRetry { // it may last longer than the value
+			_ = k.refused(key, t, r)
+		}
 		old.rest(now.Add(renewPause))
 		if !r.RetryAt.IsZero() {
 			old.rest(r.RetryAt)

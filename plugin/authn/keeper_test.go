@@ -179,18 +179,34 @@ func TestPause(t *testing.T) {
 		{name: "two, one after the other", asks: func(l *Load) { l.pause(now, "a", 429, time.Minute); l.pause(after(60), "b", 429, time.Minute) }},
 		{name: "503", asks: func(l *Load) { l.pause(now, "a", 503, time.Minute) }, until: after(60)},
 		{name: "too long", asks: func(l *Load) { l.pause(now, "a", 503, time.Hour) }, until: after(300)},
+		{name: "a shorter one later", asks: func(l *Load) { l.pause(now, "a", 503, time.Minute); l.pause(now, "a", 503, time.Second) }, until: after(60)},
 		{name: "no time", asks: func(l *Load) { l.pause(now, "a", 503, 0) }, until: after(5)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := new(Load)
 			c.asks(l)
-			until, paused := l.paused(now)
+			until, paused := l.paused(now, "c")
 			if paused == c.until.IsZero() || paused && !until.Equal(c.until) {
 				t.Errorf("paused %v until %v, want until %v", paused, until, c.until)
 			}
-			if _, paused := l.paused(c.until); paused {
+			if _, paused := l.paused(c.until, "c"); paused {
 				t.Error("the pause does not end")
 			}
 		})
+	}
+}
+
+// TestPauseOfOne: the credential that was asked to wait waits, others do not.
+func TestPauseOfOne(t *testing.T) {
+	now, l := time.Unix(1_800_000_000, 0), new(Load)
+	l.pause(now, "a", 429, time.Minute)
+	l.pause(now, "a", 429, time.Second) // does not shorten it
+	for credential, want := range map[string]bool{"a": true, "b": false} {
+		if _, paused := l.paused(now.Add(59*time.Second), credential); paused != want {
+			t.Errorf("%s paused: %v", credential, paused)
+		}
+	}
+	if _, paused := l.paused(now.Add(time.Minute), "a"); paused {
+		t.Error("the pause does not end")
 	}
 }

@@ -47,7 +47,7 @@ func TestKeeperMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			res := &Result{AccessToken: token, Access: access}
-			res.Memorize(t, "Bearer "+token)
+			res.Memorize(t, "Bearer "+token, len(token)+7)
 			k.values.Set(key, &kept[*Result]{value: res, life: life}, now, life.Ends)
 		}},
 		{"opaque tokens", func(k *Keeper[*Result], key cache.Key, n int) {

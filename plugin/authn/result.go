@@ -28,10 +28,15 @@ func namesOnly(t *oidc.Token, ids []string) bool {
 func (r *Result) dropIDToken() {
 	r.ID, r.IDToken = nil, ""
 	var answer map[string]json.RawMessage
-	if r.Response != nil && json.Unmarshal(r.Response, &answer) == nil {
-		delete(answer, "id_token")
-		r.Response, _ = json.Marshal(answer) // it has just been decoded
+	if r.Response == nil {
+		return
 	}
+	if json.Unmarshal(r.Response, &answer) != nil {
+		r.Response = nil // what cannot be read is not handed on
+		return
+	}
+	delete(answer, "id_token")
+	r.Response, _ = json.Marshal(answer) // it has just been decoded
 }
 
 // tokenLife works out how long the result of a grant is kept: expires_in, else the access token's
@@ -87,8 +92,7 @@ const (
 // Cost is how many bytes r keeps alive, about: what a Keeper of Results counts.
 func (r *Result) Cost() int {
 	const own = 512
-	// The token once as it came, once in the headers that are made of it.
-	n := own + 2*len(r.AccessToken) + len(r.IDToken) + len(r.RefreshToken) + len(r.Response)
+	n := own + len(r.AccessToken) + len(r.IDToken) + len(r.RefreshToken) + len(r.Response) + r.memoRoom()
 	if r.Access != nil {
 		n += jsonCost(r.Access.Claims) + len(r.AccessToken)*3/4 // its strings are parts of the decoded payload
 	}
@@ -118,3 +122,7 @@ func jsonCost(v any) int {
 	}
 	return n
 }
+
+// memoRoom is how many bytes the headers that are made of r may take and still be kept: the access
+// token once more, and claims of a usual length.
+func (r *Result) memoRoom() int { return len(r.AccessToken) + 512 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -71,6 +72,10 @@ func notYAML(err error) error {
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 		e.line, _ = strconv.Atoi(m[1])
 		e.message = "not YAML: " + err.Error()[len(m[0]):]
+	}
+	if strings.Contains(e.message, "unknown anchor") {
+		// The library quotes the value, which may be a secret.
+		e.message = "not YAML: an alias of nothing; a value that begins with * must stand in quotes"
 	}
 	return e
 }

@@ -124,6 +124,9 @@ func (p *Prepared) Names(name string) bool {
 	return p != nil && slices.ContainsFunc(p.names, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
+// Len is how many bytes the changes take.
+func (p *Prepared) Len() int { return len(p.encoded()) }
+
 func (p *Prepared) encoded() []byte {
 	if p == nil {
 		return nil
