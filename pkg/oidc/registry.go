@@ -97,9 +97,15 @@ func (r *Registry) Close() {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
-	r.stop()
+	moment := time.AfterFunc(closeMoment, r.stop)
 	r.fetches.Wait()
+	moment.Stop()
+	r.stop()
 }
+
+// closeMoment is what a fetch under way has left to end by itself: most need no more, and a provider
+// is not left with a broken request.
+const closeMoment = 100 * time.Millisecond
 
 // spawn runs one fetch in a goroutine of the Registry; false once it is closed.
 func (r *Registry) spawn(budget time.Duration, fetch func(context.Context)) bool {

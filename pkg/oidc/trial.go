@@ -120,39 +120,44 @@ func (t *trial) renewOld() {
 	}
 }
 
-// awaitNew asks the sources for newer copies than those of before, and waits for them and for those
-// that had none, trying what comes. The document is fetched anew beside them: jwks_uri may have
-// moved.
+// awaitNew waits for the copies that are on their way and, of sources whose copy of before has been
+// tried, for newer ones, trying what comes. The document is fetched anew beside them: jwks_uri may
+// have moved.
 func (t *trial) awaitNew() bool {
 	_, sources := t.concerned()
-	var flights []<-chan struct{}
-	for i, s := range t.sources {
-		if nth := t.before[1+i]; t.voucher[i] && nth > 0 && !slices.Contains(sources, i) && !t.u.policy.KeysAtHand {
-			s.demand(nth, t.now) // not waited for: it may have a new key of a name that another one has
-		}
-	}
-	for _, i := range sources {
-		flight := t.sources[i].cold()
-		if nth := t.before[1+i]; nth > 0 {
-			if t.u.policy.KeysAtHand {
-				continue
+	if !t.u.policy.KeysAtHand {
+		for i, s := range t.sources {
+			if nth := t.before[1+i]; t.voucher[i] && nth > 0 && !slices.Contains(sources, i) {
+				s.demand(nth, t.now) // not waited for: it may have a new key of a name that another one has
 			}
-			flight = t.sources[i].demand(nth, t.now)
 		}
-		if flight != nil {
-			flights = append(flights, flight)
+		if nth := t.before[0]; nth > 0 && t.cfg.JWKSEndpoint == "" && t.metadata.olderThan(leastPace, t.now) { // else it was read for this very token
+			t.metadata.demand(nth, t.now)
 		}
-	}
-	if nth := t.before[0]; nth > 0 && !t.u.policy.KeysAtHand && t.cfg.JWKSEndpoint == "" && t.metadata.olderThan(leastPace, t.now) { // else it was read for this very token
-		t.metadata.demand(nth, t.now)
 	}
 	for {
-		// Before the try: the copy of a fetch that has ended is then among the keys.
-		flights = slices.DeleteFunc(flights, ended)
+		var flights []<-chan struct{}
+		for _, i := range sources {
+			flight := t.sources[i].cold()
+			if nth := t.before[1+i]; nth > 0 && !t.u.policy.KeysAtHand {
+				if flight = t.sources[i].underWay(); t.tried != nil && t.tried[i] >= nth {
+					flight = t.sources[i].demand(nth, t.now)
+				}
+			}
+			// One that has ended is not waited for: its copy is among the keys of the next try.
+			if flight != nil && !ended(flight) {
+				flights = append(flights, flight)
+			}
+		}
+		before := t.tried
 		switch {
-		case t.try(): // at first with what has landed since the last try
+		case t.try(): // with what has landed since the last try
 			return true
-		case len(flights) == 0 || !t.await(flights...):
+		case len(flights) > 0:
+			if !t.await(flights...) {
+				return false
+			}
+		case slices.Equal(before, t.tried):
 			return false
 		}
 	}
