@@ -154,13 +154,13 @@ func exposes(members map[string]any) []string {
 	if !hasPrivate(members) {
 		return nil
 	}
-	found := exposedBy(members, anyBase64)
+	found := exposedBy(members, LenientBase64)
 	return append(found, exposedBy(members, anyHex)...)
 }
 
-// anyBase64 decodes what can be decoded: either alphabet, other characters and the last bits
-// passed over.
-func anyBase64(s string) []byte {
+// LenientBase64 decodes either alphabet as far as it goes; other characters and the unused last bits
+// are passed over. It tells what somebody else may read in a text, and never decides that one is good.
+func LenientBase64(s string) []byte {
 	s = strings.Map(func(c rune) rune {
 		switch {
 		case c == '+':

@@ -2,9 +2,10 @@ package authn
 
 import (
 	"bytes"
-	"encoding/base64"
 	"regexp"
 	"strings"
+
+	"github.com/kong-openid-connect/openid-connect/pkg/oidc"
 )
 
 // looksLikeJWT tells a token that claims to be a signed JWT, and must verify, from an
@@ -18,7 +19,7 @@ func looksLikeJWT(token string) bool {
 	if !dotted {
 		return false
 	}
-	header := lenientBase64(segment)
+	header := oidc.LenientBase64(segment) // as some libraries read it
 	switch {
 	case !jsonObjectStart.Match(header):
 		return false
@@ -32,21 +33,3 @@ func looksLikeJWT(token string) bool {
 
 // jsonObjectStart asks for two bytes: one alone would be met by every 256th opaque token.
 var jsonObjectStart = regexp.MustCompile(`^\x{feff}?[ \t\r\n]*\{[ \t\r\n]*["}]`)
-
-// lenientBase64 decodes either alphabet as far as it goes, and passes over what is in
-// neither, as some libraries do.
-func lenientBase64(s string) []byte {
-	s = strings.Map(func(c rune) rune {
-		switch {
-		case c == '+':
-			return '-'
-		case c == '/':
-			return '_'
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-			return c
-		}
-		return -1
-	}, s)
-	decoded, _ := base64.RawURLEncoding.DecodeString(s)
-	return decoded
-}
